@@ -1,0 +1,38 @@
+"""Every error a user can cause, as one line that names the cause and the way out.
+
+The command line prints ``str(error)`` and exits with ``error.exit_code``:
+2 for what was asked wrongly (usage), 1 for what went wrong while running.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os
+
+
+class XdpcapError(Exception):
+    """A run-time failure: exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(XdpcapError):
+    """The request itself can't be carried out as asked: exit code 2."""
+
+    exit_code = 2
+
+
+class KernelError(XdpcapError):
+    """A failed system call or library call.
+
+    `call` is the call with the arguments that matter, `number` the positive
+    errno, `hint` the likely cause or the way out.
+    """
+
+    def __init__(self, call: str, number: int, hint: str = "") -> None:
+        self.call = call
+        self.errno = abs(number)
+        self.hint = hint
+        name = _errno.errorcode.get(self.errno, str(self.errno))
+        text = f"{call}: {name} ({os.strerror(self.errno)})"
+        super().__init__(f"{text}; {hint}" if hint else text)
