@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* The recording program: count, stamp, redirect.
+ *
+ * One source, three objects (setup.py, VARIANTS):
+ *   XDPCAP_FRAGS   packets of several buffers (xdp.frags, kernel 5.18; AF_XDP
+ *                  takes them from 6.6 with XDP_USE_SG)
+ *   (neither)      kernel 5.3 and later
+ *   XDPCAP_LEGACY  kernel 4.18 to 5.2: bpf_redirect_map() takes no fallback action
+ *                  and there is no global data
+ *
+ * A queue without a socket passes its packets to the kernel stack, unchanged: no
+ * metadata is put before them, because the stack's GRO does not merge packets whose
+ * metadata differ (net/core/gro.c, gro_list_prepare()).
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "xdpcap_abi.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 64);	/* set to the device's queues before loading */
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks_map SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, struct xdpcap_counters);
+} counters SEC(".maps");
+
+#ifdef XDPCAP_LEGACY
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} bound SEC(".maps");
+#else
+/* enum xdpcap_clock; fixed before loading, so the verifier never sees the branch
+ * that calls a helper the kernel lacks.
+ */
+const volatile __u32 xdpcap_clock = XDPCAP_CLOCK_MONOTONIC;
+#endif
+
+static __always_inline __u64 now_ns(void)
+{
+#ifdef XDPCAP_LEGACY
+	return bpf_ktime_get_ns();
+#else
+	if (xdpcap_clock == XDPCAP_CLOCK_TAI)
+		return bpf_ktime_get_tai_ns();
+	return bpf_ktime_get_ns();
+#endif
+}
+
+static __always_inline __u32 packet_length(struct xdp_md *ctx)
+{
+#ifdef XDPCAP_FRAGS
+	return bpf_xdp_get_buff_len(ctx);
+#else
+	return ctx->data_end - ctx->data;
+#endif
+}
+
+static __always_inline int redirect(__u32 queue)
+{
+#ifdef XDPCAP_LEGACY
+	__u32 *has_socket = bpf_map_lookup_elem(&bound, &queue);
+
+	if (!has_socket || !*has_socket)
+		return XDP_PASS;
+	return bpf_redirect_map(&xsks_map, queue, 0);
+#else
+	return bpf_redirect_map(&xsks_map, queue, XDP_PASS);
+#endif
+}
+
+/* Writes the header before the packet. Where the driver has no room for it the
+ * packet goes without, and user space takes the time itself.
+ */
+static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 length)
+{
+	struct xdpcap_meta *meta;
+
+	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
+		return;
+	meta = (void *)(long)ctx->data_meta;
+	if ((void *)(meta + 1) > (void *)(long)ctx->data)
+		return;
+	meta->ts_ns = ts_ns;
+	meta->origlen = length;
+	meta->hash = 0;
+	meta->vlan_tci = 0;
+	meta->vlan_proto = 0;
+	meta->reserved = 0;
+	meta->flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN;
+	meta->magic = XDPCAP_META_MAGIC;
+}
+
+#ifdef XDPCAP_FRAGS
+SEC("xdp.frags")
+#else
+SEC("xdp")
+#endif
+int xdpcap_record(struct xdp_md *ctx)
+{
+	__u64 ts_ns = now_ns();
+	__u32 queue = ctx->rx_queue_index;
+	__u32 length = packet_length(ctx);
+	struct xdpcap_counters *count = bpf_map_lookup_elem(&counters, &queue);
+	int action;
+
+	if (!count)	/* a queue that the maps were not made for */
+		return XDP_PASS;
+	action = redirect(queue);
+	if (action == XDP_REDIRECT) {
+		put_meta(ctx, ts_ns, length);
+		count->verdict[XDPCAP_REDIRECTED].packets++;
+		count->verdict[XDPCAP_REDIRECTED].bytes += length;
+	} else {
+		count->verdict[XDPCAP_PASSED].packets++;
+		count->verdict[XDPCAP_PASSED].bytes += length;
+	}
+	return action;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

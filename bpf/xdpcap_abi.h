@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the XDP program and user space share: map names, the metadata header
+ * that stands just before each redirected packet, and the counters.
+ *
+ * The RX descriptor of AF_XDP carries no metadata length, so the layout is fixed.
+ * bpf_xdp_adjust_meta() wants a multiple of 4 and, before kernel 6.4, at most 32
+ * bytes (net/core/filter.c, xdp_metalen_invalid()).
+ */
+#ifndef XDPCAP_ABI_H
+#define XDPCAP_ABI_H
+
+#include <linux/types.h>
+
+#define XDPCAP_XSKS_MAP "xsks_map"		/* XSKMAP, key: RX queue */
+#define XDPCAP_COUNTERS_MAP "counters"		/* per-CPU array, key: RX queue */
+#define XDPCAP_BOUND_MAP "bound"		/* array, key: RX queue; legacy variant */
+#define XDPCAP_PROGRAM "xdpcap_record"
+
+/* Marks a header as written for this very packet. Copy mode reuses UMEM frames
+ * without clearing them, so the reader wipes the mark after it has used the header.
+ */
+#define XDPCAP_META_MAGIC 0x78647063u
+
+#define XDPCAP_META_TS (1u << 0)		/* ts_ns is set */
+#define XDPCAP_META_ORIGLEN (1u << 1)		/* origlen is set */
+#define XDPCAP_META_HASH (1u << 2)		/* hash is set */
+#define XDPCAP_META_VLAN (1u << 3)		/* vlan_tci and vlan_proto are set */
+
+struct xdpcap_meta {
+	__u64 ts_ns;		/* in the program's clock, see enum xdpcap_clock */
+	__u32 origlen;		/* length on the wire without FCS, bytes */
+	__u32 hash;		/* RSS hash */
+	__u16 vlan_tci;		/* host byte order */
+	__u16 vlan_proto;	/* host byte order */
+	__u32 reserved;
+	__u32 flags;		/* XDPCAP_META_* */
+	__u32 magic;		/* XDPCAP_META_MAGIC */
+};
+
+enum xdpcap_clock {
+	XDPCAP_CLOCK_MONOTONIC = 0,	/* bpf_ktime_get_ns() */
+	XDPCAP_CLOCK_TAI = 1,		/* bpf_ktime_get_tai_ns(), kernel 6.1 */
+};
+
+/* What became of a packet, as the program decided it. */
+enum xdpcap_verdict {
+	XDPCAP_REDIRECTED = 0,
+	XDPCAP_PASSED = 1,
+	XDPCAP_DROPPED = 2,
+	XDPCAP_VERDICTS = 3,
+};
+
+struct xdpcap_count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct xdpcap_counters {
+	struct xdpcap_count verdict[XDPCAP_VERDICTS];
+};
+
+#endif /* XDPCAP_ABI_H */

@@ -1,0 +1,348 @@
+"""The XDP program: load, attach, count, detach.
+
+Purpose: everything the project does with libbpf.  One Program is one loaded object
+with its maps, and at most one attachment.
+Owner: the control thread.
+Frees: detach() and close(); a bpf_link also goes away with the process, kill -9
+included, which a netlink attachment does not.
+
+Source relied on: Documentation/bpf/libbpf; net/core/dev.c, dev_xdp_attach().
+"""
+
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from xdpcap.libbpf cimport *
+
+import errno as _errno
+import os
+from collections import namedtuple
+
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+
+
+cdef extern from "xdpcap_abi.h" nogil:
+    enum:
+        XDPCAP_REDIRECTED
+        XDPCAP_PASSED
+        XDPCAP_DROPPED
+        XDPCAP_VERDICTS
+        XDPCAP_CLOCK_MONOTONIC
+        XDPCAP_CLOCK_TAI
+
+    struct xdpcap_count:
+        uint64_t packets
+        uint64_t bytes
+
+    struct xdpcap_counters:
+        xdpcap_count *verdict
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+VERIFIER_LOG_BYTES = 1 << 20
+CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
+MODE_FLAGS = {"native": XDP_FLAGS_DRV_MODE, "generic": XDP_FLAGS_SKB_MODE,
+              "offload": XDP_FLAGS_HW_MODE}
+# bpf_xdp_query()'s attach_mode: enum xdp_attached of linux/if_link.h.
+ATTACHED = {0: None, 1: "native", 2: "generic", 3: "offload", 4: "multi"}
+
+Attached = namedtuple("Attached", "prog_id name mode")
+Attached.__doc__ = "An XDP program on an interface: its id, its name, the attach mode."
+
+Verdicts = namedtuple(
+    "Verdicts",
+    "redirected passed dropped redirected_bytes passed_bytes dropped_bytes")
+Verdicts.__doc__ = "What the program did with a queue's packets: packets, then bytes."
+
+# libbpf prints to stderr unless told otherwise; errors are reported by us.
+libbpf_set_print(NULL)
+
+
+def program_name(uint32_t prog_id):
+    """The name of a loaded program, at most 15 characters; "" when it has gone."""
+    cdef bpf_prog_info info
+    cdef uint32_t size = sizeof(info)
+    cdef int fd = bpf_prog_get_fd_by_id(prog_id)
+    if fd < 0:
+        return ""
+    memset(&info, 0, sizeof(info))
+    err = bpf_obj_get_info_by_fd(fd, &info, &size)
+    close(fd)
+    return "" if err else (<bytes>info.name).decode("ascii", "replace")
+
+
+def attached_program(int ifindex):
+    """The program on an interface as `Attached`, or None."""
+    cdef bpf_xdp_query_opts opts
+    memset(&opts, 0, sizeof(opts))
+    opts.sz = sizeof(opts)
+    err = bpf_xdp_query(ifindex, 0, &opts)
+    if err:
+        raise KernelError(f"bpf_xdp_query(ifindex {ifindex})", err)
+    prog_id = opts.prog_id or opts.drv_prog_id or opts.skb_prog_id or opts.hw_prog_id
+    if not prog_id:
+        return None
+    return Attached(prog_id, program_name(prog_id), ATTACHED.get(opts.attach_mode, "?"))
+
+
+cdef str _attach_hint(int number, str mode):
+    return {
+        _errno.EOPNOTSUPP: f"the driver has no {mode} XDP; try --attach generic",
+        _errno.EINVAL: f"the driver refuses {mode} XDP now; LRO off and a smaller MTU may help",
+        _errno.ERANGE: "the MTU is too large for native XDP; lower it or use --attach generic",
+        _errno.ENODEV: "the interface has gone",
+        _errno.EPERM: "needs CAP_NET_ADMIN and CAP_BPF; run with sudo",
+        _errno.ENOSPC: "the driver has no spare queues for XDP; `ethtool -L` fewer",
+    }.get(number, "")
+
+
+@cython.no_gc_clear
+cdef class Program:
+    """A loaded recording program and its maps.
+
+    Parameters
+    ----------
+    path : str
+        The compiled object (bpf/record.bpf.c, or one that follows bpf/xdpcap_abi.h).
+    queue_count : int
+        Receive queues of the device; the maps are made for so many.
+    clock : str
+        "monotonic" or "tai": what stamps the packets (tai: kernel 6.1).
+
+    Raises XdpcapError with the verifier's last lines when the kernel refuses it.
+    """
+
+    cdef bpf_object *object
+    cdef bpf_program *program
+    cdef char *log
+    cdef int link_fd
+    cdef uint32_t netlink_flags
+    cdef readonly int ifindex
+    cdef readonly str attach_mode
+    cdef readonly str path
+    cdef readonly str clock
+    cdef readonly uint32_t queue_count
+    cdef readonly int fd
+    cdef int xsks_fd
+    cdef int counters_fd
+    cdef int bound_fd
+
+    def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
+                  str name="xdpcap_record"):
+        self.link_fd = -1
+        self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = -1
+        self.path = path
+        self.clock = clock
+        self.queue_count = queue_count
+        self.object = bpf_object__open_file(path.encode(), NULL)
+        if self.object == NULL:
+            raise KernelError(f"bpf_object__open_file({path})", errno,
+                              "is it an eBPF object made by clang -target bpf?")
+        self.program = bpf_object__find_program_by_name(self.object, name.encode())
+        if self.program == NULL:
+            raise UsageError(f"{path} has no program named {name}")
+        for map_name in ("xsks_map", "counters", "bound"):
+            self._size_map(map_name)
+        self._set_clock()
+        self._load()
+        self.fd = bpf_program__fd(self.program)
+        self.xsks_fd = self._map_fd("xsks_map")
+        self.counters_fd = self._map_fd("counters")
+        self.bound_fd = self._map_fd("bound")
+
+    def _size_map(self, str name):
+        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
+        if found != NULL:
+            bpf_map__set_max_entries(found, self.queue_count)
+
+    def _map_fd(self, str name):
+        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
+        return -1 if found == NULL else bpf_map__fd(found)
+
+    def _set_clock(self):
+        cdef size_t size = 0
+        cdef uint32_t *value
+        cdef bpf_map *rodata = bpf_object__find_map_by_name(self.object, b".rodata")
+        if rodata == NULL:
+            if self.clock != "monotonic":
+                raise UsageError(f"{self.path} knows the monotonic clock only")
+            return
+        value = <uint32_t *>bpf_map__initial_value(rodata, &size)
+        if value != NULL and size >= sizeof(uint32_t):
+            # xdpcap_clock is the program's only constant (bpf/record.bpf.c).
+            value[0] = CLOCKS[self.clock]
+
+    def _load(self):
+        self.log = <char *>calloc(1, VERIFIER_LOG_BYTES)
+        if self.log == NULL:
+            raise MemoryError
+        bpf_program__set_log_buf(self.program, self.log, VERIFIER_LOG_BYTES)
+        err = bpf_object__load(self.object)
+        if err:
+            lines = self.log.decode("utf-8", "replace").strip().splitlines()
+            last = lines[max(0, len(lines) - 4):]
+            said = " | ".join(line.strip() for line in last) or "no word from the verifier"
+            hint = {_errno.EPERM: "needs CAP_BPF and CAP_NET_ADMIN, or a larger `ulimit -l`; run with sudo",
+                    }.get(-err, f"the verifier said: {said}")
+            raise KernelError(f"loading {os.path.basename(self.path)}", err, hint)
+        free(self.log)
+        self.log = NULL
+
+    # -- attachment -------------------------------------------------------------------
+
+    def attach(self, int ifindex, str mode not None, *, bint link=True):
+        """Attach in `mode` ("native", "generic", "offload"), never replacing a program.
+
+        `link`: through a bpf_link (kernel 5.9), else through netlink with
+        XDP_FLAGS_UPDATE_IF_NOEXIST.  Raises KernelError; when another program is
+        there, UsageError naming it.
+        """
+        cdef bpf_link_create_opts opts
+        cdef uint32_t flags = MODE_FLAGS[mode]
+        self._refuse_other(ifindex)
+        if link:
+            memset(&opts, 0, sizeof(opts))
+            opts.sz = sizeof(opts)
+            opts.flags = flags
+            result = bpf_link_create(self.fd, ifindex, BPF_XDP, &opts)
+            if result >= 0:
+                self.link_fd = result
+        else:
+            flags |= XDP_FLAGS_UPDATE_IF_NOEXIST
+            result = bpf_xdp_attach(ifindex, self.fd, flags, NULL)
+            self.netlink_flags = flags
+        if result < 0:
+            if -result in (_errno.EBUSY, _errno.EEXIST):
+                self._refuse_other(ifindex)
+            raise KernelError(f"attach({mode}, ifindex {ifindex})", result,
+                              _attach_hint(-result, mode))
+        self.ifindex = ifindex
+        self.attach_mode = mode
+
+    def _refuse_other(self, int ifindex):
+        other = attached_program(ifindex)
+        if other is not None:
+            raise UsageError(
+                f"an XDP program is attached already (id {other.prog_id}, name {other.name!r}, "
+                f"{other.mode}); stop its owner, or `ip link set dev IFACE xdp off` if it is stale")
+
+    def detach(self):
+        """Take our own program off the interface; safe to call again."""
+        cdef bpf_xdp_attach_opts opts
+        if self.link_fd >= 0:
+            close(self.link_fd)
+            self.link_fd = -1
+        elif self.attach_mode is not None:
+            # Only if it is still ours: XDP_FLAGS_REPLACE with our own descriptor.
+            memset(&opts, 0, sizeof(opts))
+            opts.sz = sizeof(opts)
+            opts.old_prog_fd = self.fd
+            bpf_xdp_detach(self.ifindex, self.netlink_flags & ~XDP_FLAGS_UPDATE_IF_NOEXIST, &opts)
+        self.attach_mode = None
+
+    # -- maps ---------------------------------------------------------------------------
+
+    def bind_queue(self, uint32_t queue, int xsk_fd):
+        """Redirect a queue's packets to a socket."""
+        cdef uint32_t yes = 1
+        if bpf_map_update_elem(self.xsks_fd, &queue, &xsk_fd, BPF_ANY):
+            raise KernelError(f"bpf_map_update_elem(xsks_map, queue {queue})", errno)
+        if self.bound_fd >= 0:
+            bpf_map_update_elem(self.bound_fd, &queue, &yes, BPF_ANY)
+
+    def release_queue(self, uint32_t queue):
+        """Let a queue's packets go to the kernel stack again; never raises."""
+        cdef uint32_t no = 0
+        if self.bound_fd >= 0:
+            bpf_map_update_elem(self.bound_fd, &queue, &no, BPF_ANY)
+        bpf_map_delete_elem(self.xsks_fd, &queue)
+
+    def verdicts(self):
+        """The program's counters, a `Verdicts` per queue, summed over the CPUs."""
+        cdef int cpu_count = libbpf_num_possible_cpus()
+        cdef size_t words = 2 * XDPCAP_VERDICTS
+        cdef uint64_t *values
+        cdef uint64_t[6] sums
+        cdef uint32_t queue
+        cdef size_t cpu, word
+        if self.counters_fd < 0:
+            raise ValueError("the program has no counters map")
+        values = <uint64_t *>malloc(cpu_count * words * sizeof(uint64_t))
+        if values == NULL:
+            raise MemoryError
+        result = []
+        try:
+            for queue in range(self.queue_count):
+                memset(sums, 0, sizeof(sums))
+                if bpf_map_lookup_elem(self.counters_fd, &queue, values):
+                    raise KernelError(f"bpf_map_lookup_elem(counters, queue {queue})", errno)
+                for cpu in range(<size_t>cpu_count):
+                    for word in range(words):
+                        sums[word] += values[cpu * words + word]
+                result.append(Verdicts(
+                    sums[2 * XDPCAP_REDIRECTED], sums[2 * XDPCAP_PASSED],
+                    sums[2 * XDPCAP_DROPPED], sums[2 * XDPCAP_REDIRECTED + 1],
+                    sums[2 * XDPCAP_PASSED + 1], sums[2 * XDPCAP_DROPPED + 1]))
+        finally:
+            free(values)
+        return result
+
+    # -- tests ----------------------------------------------------------------------------
+
+    def test_run(self, bytes packet not None, *, uint32_t queue=0, int ifindex=0):
+        """Run the program once on a packet (BPF_PROG_TEST_RUN).
+
+        `queue` is the RX queue to pretend, of the device `ifindex`.  Returns
+        (action, metadata, packet) as the program left them; the metadata is what
+        stands before the packet, b"" when the program put nothing there.
+        """
+        cdef bpf_test_run_opts opts
+        cdef xdp_md before, after
+        cdef unsigned char[70000] out
+        memset(&opts, 0, sizeof(opts))
+        memset(&before, 0, sizeof(before))
+        memset(&after, 0, sizeof(after))
+        before.data_end = <uint32_t>len(packet)
+        before.ingress_ifindex = ifindex
+        before.rx_queue_index = queue
+        opts.sz = sizeof(opts)
+        opts.data_in = <const char *>packet
+        opts.data_size_in = <uint32_t>len(packet)
+        opts.data_out = out
+        opts.data_size_out = sizeof(out)
+        opts.ctx_in = &before
+        opts.ctx_size_in = sizeof(before)
+        opts.ctx_out = &after
+        opts.ctx_size_out = sizeof(after)
+        opts.repeat = 1
+        err = bpf_prog_test_run_opts(self.fd, &opts)
+        if err:
+            raise KernelError("BPF_PROG_TEST_RUN", err)
+        # The context's fields are offsets from the metadata's start.
+        data = (<const char *>out)[:opts.data_size_out]
+        return opts.retval, data[:after.data], data[after.data:]
+
+    def close(self):
+        """Detach and unload; safe to call again."""
+        self.detach()
+        if self.object != NULL:
+            bpf_object__close(self.object)
+            self.object = NULL
+            self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = -1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def __dealloc__(self):
+        if self.link_fd >= 0:
+            close(self.link_fd)
+        if self.object != NULL:
+            bpf_object__close(self.object)
+        free(self.log)

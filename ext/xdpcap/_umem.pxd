@@ -1,0 +1,41 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_umem
+
+
+# A stack of free frame addresses. Last in, first out: the frame that was used last
+# is the one whose lines are still in the cache.
+cdef struct FramePool:
+    uint64_t *addrs
+    uint32_t free_count
+    uint32_t frame_count
+
+
+cdef inline bint pool_take(FramePool *pool, uint64_t *addr) noexcept nogil:
+    if pool.free_count == 0:
+        return False
+    pool.free_count -= 1
+    addr[0] = pool.addrs[pool.free_count]
+    return True
+
+
+cdef inline void pool_give(FramePool *pool, uint64_t addr) noexcept nogil:
+    # The capacity is the number of frames, so a frame given back always fits.
+    pool.addrs[pool.free_count] = addr
+    pool.free_count += 1
+
+
+cdef class Umem:
+    cdef xsk_umem *handle
+    cdef unsigned char *area
+    cdef readonly uint64_t size_bytes
+    cdef readonly uint32_t frame_size
+    cdef readonly uint32_t frame_count
+    cdef readonly bint hugepages
+    cdef xsk_ring_prod fill
+    cdef xsk_ring_cons completion
+    cdef FramePool pool
+    cdef readonly uint32_t fill_size
+    cdef readonly uint32_t completion_size
+    cdef int _fill_some(self, uint32_t wanted) except -1
+    cdef int _socket_count

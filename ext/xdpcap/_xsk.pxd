@@ -1,0 +1,27 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from xdpcap._umem cimport Umem
+from xdpcap.libxdp cimport xdp_statistics, xsk_ring_cons, xsk_ring_prod, xsk_socket
+
+
+cdef int read_statistics(int fd, xdp_statistics *out) noexcept nogil
+cdef int kick_tx(int fd) noexcept nogil
+
+
+cdef class Xsk:
+    cdef xsk_socket *handle
+    # The socket's frames lie in the UMEM, so the UMEM must outlive it.
+    cdef readonly Umem umem
+    cdef xsk_ring_cons rx
+    cdef xsk_ring_prod tx
+    cdef readonly str interface
+    cdef readonly uint32_t queue
+    cdef readonly uint32_t rx_size
+    cdef readonly uint32_t tx_size
+    cdef readonly bint zero_copy
+    cdef readonly bint multi_buffer
+    cdef readonly bint need_wakeup
+    cdef readonly int fd
+    cdef uint64_t tx_outstanding
+    cdef int _reap(self) except -1
+    cdef _gather(self, uint32_t index, uint32_t count)

@@ -1,0 +1,388 @@
+"""An AF_XDP socket on one queue, with its RX and TX rings.
+
+Purpose: create and bind the socket (libxdp's xsk_socket__create, without its
+program), read back what the kernel granted, read XDP_STATISTICS, and give Python a
+plain way to receive and send packets.  The recorder's hot loop uses the rings
+directly (`_capture`).
+Owner: one thread; the rings are single-producer, single-consumer.
+Frees: close(); the UMEM is closed after its sockets.
+
+Source relied on: Documentation/networking/af_xdp.rst; net/xdp/xsk.c.
+"""
+
+cimport cython
+from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
+from libc.string cimport memcpy, memset
+from libc.stdint cimport uint16_t
+
+from xdpcap.libxdp cimport (
+    SO_BUSY_POLL_BUDGET,
+    SO_PREFER_BUSY_POLL,
+    SOL_XDP,
+    XDP_COPY,
+    XDP_OPTIONS,
+    XDP_OPTIONS_ZEROCOPY,
+    XDP_PKT_CONTD,
+    XDP_STATISTICS,
+    XDP_USE_NEED_WAKEUP,
+    XDP_USE_SG,
+    XDP_ZEROCOPY,
+    XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
+    xdp_desc,
+    xdp_options,
+    xsk_ring_cons__cancel,
+    xsk_ring_cons__comp_addr,
+    xsk_ring_cons__peek,
+    xsk_ring_cons__release,
+    xsk_ring_cons__rx_desc,
+    xsk_ring_prod__fill_addr,
+    xsk_ring_prod__reserve,
+    xsk_ring_prod__submit,
+    xsk_ring_prod__tx_desc,
+    xsk_socket__create,
+    xsk_socket__delete,
+    xsk_socket__fd,
+    xsk_socket_config,
+)
+from xdpcap._umem cimport pool_give, pool_take
+
+import errno as _errno
+import time
+
+from xdpcap.errors import KernelError, UsageError
+
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
+    int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
+    ssize_t sendto(int fd, const void *buf, size_t n, int flags, void *addr, socklen_t size)
+    int MSG_DONTWAIT
+    int SOL_SOCKET
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+    int POLLIN
+
+cdef extern from *:
+    """
+    #include <sys/socket.h>
+    #ifndef SO_BUSY_POLL
+    #define SO_BUSY_POLL 46
+    #endif
+    """
+    int SO_BUSY_POLL
+
+# A queue that another socket has just left answers EBUSY until the kernel's deferred
+# release has run (net/xdp/xdp_umem.c, xdp_umem_release_deferred()).  Measured on
+# veth: under 50 ms.
+cdef enum:
+    REBIND_TRIES = 40
+REBIND_WAIT_S = 0.025
+
+
+cdef int read_statistics(int fd, xdp_statistics *out) noexcept nogil:
+    """XDP_STATISTICS into out; kernels before 5.9 fill its first three words only."""
+    cdef socklen_t size = sizeof(xdp_statistics)
+    memset(out, 0, sizeof(xdp_statistics))
+    if getsockopt(fd, SOL_XDP, XDP_STATISTICS, out, &size):
+        return -errno
+    return 0
+
+
+cdef int kick_tx(int fd) noexcept nogil:
+    """Tell the kernel that the TX ring has descriptors; 0, or -errno when it is final.
+
+    EAGAIN: copy mode moved 32 descriptors and there are more (net/xdp/xsk.c,
+    TX_BATCH_SIZE).  EBUSY, ENOBUFS: the device or the socket is full for now.
+    """
+    if sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0:
+        return 0
+    if errno in (EAGAIN, EBUSY, ENOBUFS, EINTR):
+        return 0
+    return -errno
+
+
+cdef str _bind_hint(int number, str interface):
+    return {
+        _errno.EBUSY: "is another program using this queue?",
+        _errno.EOPNOTSUPP: "the driver can't do this mode; try --zero-copy off",
+        _errno.EINVAL: f"is the queue there (`ethtool -l {interface}`) and the mode right?",
+        _errno.ENETDOWN: f"`ip link set {interface} up`",
+        _errno.ENODEV: "the interface has gone",
+        _errno.EPERM: "needs CAP_NET_RAW; run with sudo",
+        _errno.ENOMEM: "raise `ulimit -l` or ask for less with --umem-size",
+    }.get(number, "")
+
+
+@cython.no_gc_clear
+cdef class Xsk:
+    """A socket bound to one queue of an interface.
+
+    Parameters
+    ----------
+    umem : Umem
+        Memory of its own; must stay open until the socket is closed.
+    interface, queue : str, int
+        Where to bind, in the caller's network namespace.
+    rx_size, tx_size : int
+        Descriptors in the rings, powers of two; 0 leaves a ring out.
+    zero_copy : bool
+        True binds with XDP_ZEROCOPY, False with XDP_COPY.  What was granted is read
+        back from XDP_OPTIONS into the attribute `zero_copy`.
+    multi_buffer : bool
+        Bind with XDP_USE_SG (kernel 6.6): packets longer than a frame arrive as
+        several descriptors.
+    need_wakeup : bool
+        Bind with XDP_USE_NEED_WAKEUP (kernel 5.4).
+
+    Binding takes no packets by itself: a program must redirect to `fd` through an
+    XSKMAP (`xdpcap.Program`).  EBUSY is retried for a second.  Raises KernelError.
+    """
+
+    def __cinit__(self, Umem umem not None, str interface not None, uint32_t queue, *,
+                  uint32_t rx_size=2048, uint32_t tx_size=0, bint zero_copy=False,
+                  bint multi_buffer=False, bint need_wakeup=True):
+        self.fd = -1
+        for name, size in (("RX", rx_size), ("TX", tx_size)):
+            if size & (size - 1):
+                raise UsageError(f"{name} ring size {size} is not a power of two")
+        umem._check_open()
+        self.umem = umem
+        self.interface = interface
+        self.queue = queue
+        self.rx_size = rx_size
+        self.tx_size = tx_size
+        self.multi_buffer = multi_buffer
+        self.need_wakeup = need_wakeup
+        self._bind(zero_copy)
+        umem._socket_count += 1
+        self.fd = xsk_socket__fd(self.handle)
+        self.zero_copy = self._granted_zero_copy()
+
+    def _bind(self, bint zero_copy):
+        cdef xsk_socket_config config
+        cdef int err
+        cdef bytes name = self.interface.encode()
+        memset(&config, 0, sizeof(config))
+        memset(&self.rx, 0, sizeof(self.rx))
+        memset(&self.tx, 0, sizeof(self.tx))
+        config.rx_size = self.rx_size
+        config.tx_size = self.tx_size
+        config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD
+        config.bind_flags = <uint16_t>(
+            (XDP_ZEROCOPY if zero_copy else XDP_COPY)
+            | (XDP_USE_SG if self.multi_buffer else 0)
+            | (XDP_USE_NEED_WAKEUP if self.need_wakeup else 0))
+        for attempt in range(REBIND_TRIES):
+            err = xsk_socket__create(
+                &self.handle, name, self.queue, self.umem.handle,
+                &self.rx if self.rx_size else NULL, &self.tx if self.tx_size else NULL, &config)
+            if err != -EBUSY:
+                break
+            time.sleep(REBIND_WAIT_S)
+        if err:
+            self.handle = NULL
+            mode = "ZEROCOPY" if zero_copy else "COPY"
+            raise KernelError(f"bind({self.interface} queue {self.queue}, {mode})", err,
+                              _bind_hint(-err, self.interface))
+
+    def _granted_zero_copy(self):
+        cdef xdp_options options
+        cdef socklen_t size = sizeof(options)
+        options.flags = 0
+        if getsockopt(self.fd, SOL_XDP, XDP_OPTIONS, &options, &size):
+            raise KernelError("getsockopt(XDP_OPTIONS)", errno)
+        return bool(options.flags & XDP_OPTIONS_ZEROCOPY)
+
+    def set_busy_poll(self, int budget=64, int timeout_us=20):
+        """Preferred busy polling (kernel 5.11): the receiving thread drives the NAPI.
+
+        `budget` packets a poll, `timeout_us` for the socket's busy-poll time.  Wants
+        `napi_defer_hard_irqs` and `gro_flush_timeout` set on the device to keep the
+        interrupts off (Documentation/networking/napi.rst).  Raises KernelError.
+        """
+        cdef int value = 1
+        for name, option, number in (
+            ("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1),
+            ("SO_BUSY_POLL", SO_BUSY_POLL, timeout_us),
+            ("SO_BUSY_POLL_BUDGET", SO_BUSY_POLL_BUDGET, budget),
+        ):
+            value = number
+            if setsockopt(self.fd, SOL_SOCKET, option, &value, sizeof(value)):
+                raise KernelError(f"setsockopt({name})", errno, "busy polling needs kernel 5.11")
+
+    def statistics(self):
+        """The kernel's counters of this socket (XDP_STATISTICS) as a dict.
+
+        Keys: rx_dropped, rx_invalid_descs, tx_invalid_descs, rx_ring_full,
+        fill_ring_empty, tx_ring_empty; docs/ledger.md says what each counts.
+        """
+        cdef xdp_statistics stats
+        self._check_open()
+        err = read_statistics(self.fd, &stats)
+        if err:
+            raise KernelError("getsockopt(XDP_STATISTICS)", err)
+        return {
+            "rx_dropped": stats.rx_dropped,
+            "rx_invalid_descs": stats.rx_invalid_descs,
+            "tx_invalid_descs": stats.tx_invalid_descs,
+            "rx_ring_full": stats.rx_ring_full,
+            "fill_ring_empty": stats.rx_fill_ring_empty_descs,
+            "tx_ring_empty": stats.tx_ring_empty_descs,
+        }
+
+    # -- receiving, for tool authors ------------------------------------------------
+
+    def receive(self, uint32_t limit=64, int timeout_ms=0):
+        """Up to `limit` packets as bytes, waiting at most `timeout_ms` for the first.
+
+        Each packet is copied out and its frames go straight back to the fill ring, so
+        nothing returned refers to the UMEM.  Call `umem.populate_fill()` once before.
+        """
+        cdef uint32_t index = 0, count
+        cdef pollfd waiting
+        self._check_open()
+        if self.rx_size == 0:
+            raise ValueError("the socket was made without an RX ring")
+        count = xsk_ring_cons__peek(&self.rx, limit, &index)
+        if count == 0 and timeout_ms:
+            waiting.fd = self.fd
+            waiting.events = <short>POLLIN
+            with nogil:
+                poll(&waiting, 1, timeout_ms)
+            count = xsk_ring_cons__peek(&self.rx, limit, &index)
+        return self._gather(index, count)
+
+    cdef _gather(self, uint32_t index, uint32_t count):
+        cdef const xdp_desc *desc
+        cdef uint32_t i, taken = 0, fill_index = 0
+        cdef uint64_t mask = ~(<uint64_t>self.umem.frame_size - 1)
+        packets = []
+        parts = []
+        for i in range(count):
+            desc = xsk_ring_cons__rx_desc(&self.rx, index + i)
+            parts.append((<const char *>self.umem.area + desc.addr)[:desc.len])
+            if desc.options & XDP_PKT_CONTD:
+                continue
+            packets.append(b"".join(parts))
+            parts = []
+            taken = i + 1
+        if taken:
+            # Every frame that is not in the fill ring fits into it: see Umem.fill_size.
+            if xsk_ring_prod__reserve(&self.umem.fill, taken, &fill_index) == taken:
+                for i in range(taken):
+                    desc = xsk_ring_cons__rx_desc(&self.rx, index + i)
+                    xsk_ring_prod__fill_addr(&self.umem.fill, fill_index + i)[0] = desc.addr & mask
+                xsk_ring_prod__submit(&self.umem.fill, taken)
+            else:
+                for i in range(taken):
+                    desc = xsk_ring_cons__rx_desc(&self.rx, index + i)
+                    pool_give(&self.umem.pool, desc.addr & mask)
+        if taken < count:
+            xsk_ring_cons__cancel(&self.rx, count - taken)
+        if taken:
+            xsk_ring_cons__release(&self.rx, taken)
+        return packets
+
+    # -- sending, for tool authors and the lab ---------------------------------------
+
+    cdef int _reap(self) except -1:
+        cdef uint32_t index = 0, count, i
+        count = xsk_ring_cons__peek(&self.umem.completion, self.umem.completion_size, &index)
+        for i in range(count):
+            pool_give(&self.umem.pool,
+                      xsk_ring_cons__comp_addr(&self.umem.completion, index + i)[0]
+                      & ~(<uint64_t>self.umem.frame_size - 1))
+        if count:
+            xsk_ring_cons__release(&self.umem.completion, count)
+            self.tx_outstanding -= count
+        return <int>count
+
+    def send(self, packets, double timeout_s=5.0):
+        """Send packets (an iterable of bytes) in order; returns how many completed.
+
+        A packet longer than a frame needs `multi_buffer`.  Returns when the kernel has
+        completed them all, or raises KernelError after `timeout_s` without progress.
+        """
+        cdef bytes packet
+        self._check_open()
+        if self.tx_size == 0:
+            raise ValueError("the socket was made without a TX ring")
+        sent = 0
+        deadline = time.monotonic() + timeout_s
+        for packet in packets:
+            while not self._queue(packet):
+                if self._push() > 0:
+                    deadline = time.monotonic() + timeout_s
+                elif time.monotonic() > deadline:
+                    raise KernelError("sendto(TX)", _errno.ETIMEDOUT, "the device takes no packets")
+            sent += 1
+        while self.tx_outstanding:
+            if self._push() > 0:
+                deadline = time.monotonic() + timeout_s
+            elif time.monotonic() > deadline:
+                raise KernelError("sendto(TX)", _errno.ETIMEDOUT, "completions are missing")
+        return sent
+
+    def _push(self):
+        cdef int err = kick_tx(self.fd)
+        if err:
+            raise KernelError(f"sendto({self.interface} queue {self.queue})", err,
+                              f"`ip link set {self.interface} up`")
+        return self._reap()
+
+    def _queue(self, bytes packet not None):
+        cdef uint32_t size = <uint32_t>len(packet), part, offset = 0, index = 0, i
+        cdef uint32_t frame_size = self.umem.frame_size
+        cdef uint32_t frames = (size + frame_size - 1) // frame_size
+        cdef const char *data = packet
+        cdef uint64_t addr = 0
+        cdef xdp_desc *desc
+        if size == 0:
+            raise UsageError("a packet of 0 bytes can't be sent")
+        if frames > 1 and not self.multi_buffer:
+            raise UsageError(f"a packet of {size} bytes needs multi_buffer=True")
+        if self.umem.pool.free_count < frames:
+            return False
+        if xsk_ring_prod__reserve(&self.tx, frames, &index) != frames:
+            return False
+        for i in range(frames):
+            part = min(frame_size, size - offset)
+            pool_take(&self.umem.pool, &addr)
+            memcpy(self.umem.area + addr, data + offset, part)
+            desc = xsk_ring_prod__tx_desc(&self.tx, index + i)
+            desc.addr = addr
+            desc.len = part
+            desc.options = XDP_PKT_CONTD if i + 1 < frames else 0
+            offset += part
+        xsk_ring_prod__submit(&self.tx, frames)
+        self.tx_outstanding += frames
+        return True
+
+    def _check_open(self):
+        if self.handle == NULL:
+            raise ValueError("the socket is closed")
+
+    def close(self):
+        """Unbind and close; safe to call again."""
+        if self.handle != NULL:
+            xsk_socket__delete(self.handle)
+            self.handle = NULL
+            self.fd = -1
+            self.umem._socket_count -= 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.close()
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            xsk_socket__delete(self.handle)
+            self.umem._socket_count -= 1
