@@ -1,0 +1,257 @@
+"""xdpcap.config: every value or combination that can't work is one line with the way out."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import FrozenInstanceError, replace
+from mmap import PAGESIZE
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xdpcap.config import MAX_SNAPLEN, RecordConfig
+from xdpcap.errors import UsageError
+from xdpcap.units import KIB, MIB
+
+GOOD = RecordConfig(interfaces=("v0",), output="captures")
+
+
+def refusal(**changes: Any) -> str:
+    """The one line with which `GOOD` with `changes` is refused."""
+    with pytest.raises(UsageError) as caught:
+        replace(GOOD, **changes).validate()
+    assert caught.value.exit_code == 2
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "; " in line, f"no way out: {line}"
+    return line
+
+
+def accept(**changes: Any) -> None:
+    replace(GOOD, **changes).validate()
+
+
+def test_the_defaults_are_valid_and_cannot_be_changed_afterwards() -> None:
+    GOOD.validate()
+    with pytest.raises(FrozenInstanceError):
+        GOOD.batch = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"interfaces": ()}, "no interface"),
+        ({"interfaces": ("any",)}, "-i any"),
+        ({"interfaces": ("",)}, "''"),
+        ({"interfaces": ("a/b",)}, "'a/b'"),
+        ({"interfaces": ("a\nb",)}, r"'a\nb'"),
+        ({"interfaces": ("v0", "v1", "v0")}, "-i v0: named twice"),
+        ({"queues": ()}, "--queues"),
+        ({"queues": (0, -1)}, "--queues -1"),
+        ({"queues": (1, 2, 1)}, "queue 1 is listed twice"),
+        ({"netns": ""}, "--netns"),
+        ({"netns": "/run/netns/x"}, "ip netns list"),
+        ({"user": ""}, "--user"),
+    ],
+)
+def test_a_source_that_cannot_exist_is_refused(changes: dict[str, Any], says: str) -> None:
+    assert says in refusal(**changes)
+
+
+def test_an_offloaded_program_is_refused_with_the_reason() -> None:
+    assert "AF_XDP can't be fed from an offloaded program" in refusal(attach="offload")
+
+
+def test_zero_copy_cannot_be_required_of_generic_mode() -> None:
+    assert "--attach generic" in refusal(attach="generic", zero_copy="require")
+    accept(attach="native", zero_copy="require")
+    accept(attach="generic", zero_copy="off")
+    accept(attach="generic", zero_copy="auto")
+
+
+@pytest.mark.parametrize("field", ["attach", "zero_copy", "format"])
+def test_an_unknown_mode_is_answered_with_the_modes_there_are(field: str) -> None:
+    assert "choose one of" in refusal(**{field: "fast"})
+
+
+def test_a_cpu_outside_the_affinity_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 4})
+    assert "may run on 0-1,4 only" in refusal(cpus=(0, 2))
+    assert "--cpus" in refusal(cpus=())
+    accept(cpus=(4,))  # fewer CPUs than queues: used in turn
+    accept(cpus=(0, 0, 1))
+
+
+@pytest.mark.parametrize("frame_size", [0, -2048, 1024, 3000, PAGESIZE * 2])
+def test_a_frame_is_a_power_of_two_up_to_the_page(frame_size: int) -> None:
+    assert f"--frame-size {frame_size}" in refusal(frame_size=frame_size)
+
+
+def test_frames_of_2048_and_4096_are_accepted() -> None:
+    accept(frame_size=2048)
+    accept(frame_size=4096)
+
+
+@pytest.mark.parametrize(("ring_size", "use"), [(1000, 1024), (0, 1), (-4, 1), (3, 4)])
+def test_a_ring_that_is_no_power_of_two_is_told_the_next_one(ring_size: int, use: int) -> None:
+    line = refusal(ring_size=ring_size)
+    assert f"--ring-size {ring_size}: must be a power of two" in line
+    assert line.endswith(f"use {use}")
+
+
+def test_a_umem_with_fewer_frames_than_its_ring_is_refused() -> None:
+    line = refusal(umem_size_bytes=16 * MIB, ring_size=16384, frame_size=2048)
+    assert "8192 frames of 2048 bytes are fewer than the ring's 16384" in line
+    assert "use --umem-size 32MiB" in line
+    accept(umem_size_bytes=32 * MIB, ring_size=16384, frame_size=2048)
+    refusal(umem_size_bytes=32 * MIB, ring_size=16384, frame_size=4096)
+
+
+@pytest.mark.parametrize("size", [0, -PAGESIZE, 64 * MIB + 1, 64 * MIB - 2048])
+def test_a_umem_is_whole_pages(size: int) -> None:
+    assert "multiple of the page size" in refusal(umem_size_bytes=size)
+
+
+@pytest.mark.parametrize(
+    ("size", "use"),
+    [
+        (0, "256KiB"),
+        (-1, "256KiB"),
+        (255 * KIB, "256KiB"),
+        (MIB + 1, "1028KiB"),
+        (1024 * MIB + 4096, "1GiB"),
+    ],
+)
+def test_a_write_block_is_aligned_and_neither_tiny_nor_huge(size: int, use: str) -> None:
+    line = refusal(write_buffer_bytes=size)
+    assert "--write-buffer" in line
+    assert line.endswith(f"use {use}")
+
+
+def test_the_suggested_sizes_are_themselves_accepted() -> None:
+    accept(write_buffer_bytes=1028 * KIB)
+    accept(write_buffer_bytes=256 * KIB)
+    accept(write_buffer_bytes=1024 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("field", "bad", "option"),
+    [
+        ("snaplen", -1, "--snaplen"),
+        ("snaplen", MAX_SNAPLEN + 1, "--snaplen"),
+        ("batch", 0, "--batch"),
+        ("batch", 16385, "--batch"),
+        ("write_buffer_count", 1, "--write-buffer-count"),
+        ("write_buffer_count", 1025, "--write-buffer-count"),
+        ("rotate_size_bytes", 0, "--rotate-size"),
+        ("rotate_packets", 0, "--rotate-packets"),
+        ("count", 0, "--count"),
+        ("count", -5, "--count"),
+        ("max_size_bytes", 0, "--max-size"),
+        ("flush_interval_s", 0.0, "--flush-interval"),
+        ("flush_interval_s", -1.0, "--flush-interval"),
+        ("flush_interval_s", math.inf, "--flush-interval"),
+        ("stats_interval_s", 0.0, "--stats-interval"),
+        ("stats_interval_s", 0.01, "--stats-interval 10ms"),
+        ("stats_interval_s", math.nan, "--stats-interval"),
+        ("rotate_interval_s", 0.0, "--rotate-interval"),
+        ("rotate_interval_s", 0.001, "--rotate-interval 1ms"),
+        ("duration_s", 0.0, "--duration"),
+    ],
+)
+def test_a_number_out_of_range_names_its_option(field: str, bad: float, option: str) -> None:
+    assert refusal(**{field: bad}).startswith(option)
+
+
+@pytest.mark.parametrize("field", ["keep_files", "keep_size_bytes"])
+def test_keeping_needs_a_rotation(field: str) -> None:
+    assert "without rotation" in refusal(**{field: 10 * MIB})
+    assert "must be at least 1" in refusal(**{field: 0, "rotate_packets": 5})
+    for rotation in ({"rotate_size_bytes": MIB}, {"rotate_packets": 5}, {"rotate_interval_s": 60}):
+        accept(**{field: 10 * MIB}, **rotation)
+
+
+def test_both_kinds_of_keeping_go_together() -> None:
+    accept(keep_files=5, keep_size_bytes=10 * MIB, rotate_size_bytes=MIB)
+
+
+def test_keeping_less_than_one_file_is_refused() -> None:
+    line = refusal(keep_size_bytes=MIB, rotate_size_bytes=2 * MIB)
+    assert "--keep-size 1MiB" in line
+    accept(keep_size_bytes=2 * MIB, rotate_size_bytes=2 * MIB)
+
+
+def test_aligning_needs_an_interval() -> None:
+    assert "--rotate-interval" in refusal(rotate_align=True)
+    accept(rotate_align=True, rotate_interval_s=3600)
+
+
+def test_an_empty_output_command_or_template_is_refused() -> None:
+    assert "-o" in refusal(output="")
+    assert "--post-rotate" in refusal(post_rotate=())
+    assert "--post-rotate" in refusal(post_rotate=("",))
+    assert "--name" in refusal(name_template="")
+
+
+@pytest.mark.parametrize(
+    ("changes", "option"),
+    [
+        ({"rotate_size_bytes": MIB}, "--rotate-size"),
+        ({"rotate_packets": 5}, "--rotate-packets"),
+        ({"rotate_interval_s": 5.0}, "--rotate-interval"),
+        ({"rotate_interval_s": 5.0, "rotate_align": True}, "--rotate-interval"),
+        ({"keep_files": 5}, "--keep"),
+        ({"keep_size_bytes": 5}, "--keep-size"),
+        ({"post_rotate": ("true",)}, "--post-rotate"),
+        ({"name_template": "x-{queue}-{sequence}"}, "--name"),
+        ({"json": True}, "--json"),
+    ],
+)
+def test_standard_output_takes_nothing_that_is_done_to_files(
+    changes: dict[str, Any], option: str
+) -> None:
+    assert refusal(output="-", **changes).startswith(f"-o - with {option}: ")
+
+
+def test_standard_output_can_be_limited_like_any_other() -> None:
+    accept(output="-", count=5, duration_s=1.0, max_size_bytes=MIB, format="pcap", quiet=True)
+
+
+def test_quiet_has_no_use_for_a_statistics_interval() -> None:
+    assert "--stats-interval" in refusal(quiet=True, stats_interval_s=5.0)
+    accept(quiet=True)
+    accept(quiet=True, json=True)
+
+
+numbers = st.integers(-(1 << 64), 1 << 64)
+odd_numbers = st.one_of(
+    numbers, st.integers(-2, 70000), st.sampled_from([1 << n for n in range(40)])
+)
+
+
+@given(
+    ring_size=odd_numbers, frame_size=odd_numbers, umem_size_bytes=odd_numbers, batch=odd_numbers
+)
+def test_memory_that_is_accepted_always_holds_its_rings(**memory: int) -> None:
+    config = replace(GOOD, **memory)  # type: ignore[arg-type]
+    try:
+        config.validate()
+    except UsageError as error:
+        assert "\n" not in str(error)
+        return
+    assert config.ring_size & (config.ring_size - 1) == 0
+    assert config.umem_size_bytes % config.frame_size == 0
+    assert 1 <= config.batch <= config.ring_size <= config.umem_size_bytes // config.frame_size
+
+
+@given(seconds=st.floats(allow_nan=True, allow_infinity=True))
+def test_no_float_passes_for_a_time_that_cannot_be_waited(seconds: float) -> None:
+    config = replace(GOOD, duration_s=seconds)
+    if 0 < seconds < math.inf:
+        config.validate()
+    else:
+        with pytest.raises(UsageError, match="--duration"):
+            config.validate()

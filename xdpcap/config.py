@@ -1,0 +1,303 @@
+"""What a recording session is asked to do, checked once, before anything is opened.
+
+`RecordConfig` is plain data: it holds no handle and looks nothing up.
+`RecordConfig.validate` is the one place that knows which values and which
+combinations make sense. It looks at the values alone (and at the CPUs that this
+process may run on): whether an interface, a directory or a user exists is
+found out by the session when it opens them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from mmap import PAGESIZE
+
+from xdpcap.errors import UsageError
+from xdpcap.units import KIB, MIB, format_duration, format_number_list, format_size
+
+STDOUT = "-"
+FORMATS = ("pcapng", "pcap")
+ATTACH_MODES = ("auto", "native", "generic", "offload")
+ZERO_COPY_MODES = ("auto", "require", "off")
+
+# The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
+MAX_SNAPLEN = 262144
+# XDP_UMEM_MIN_CHUNK_SIZE in the kernel's net/xdp/xdp_umem.c; the largest chunk is a page.
+MIN_FRAME_SIZE = 2048
+# What O_DIRECT asks of a buffer's length on every device in use.
+BLOCK_ALIGNMENT = 4096
+MIN_BLOCK_BYTES = 256 * KIB
+# A single write() or io_uring write moves less than 2 GiB.
+MAX_BLOCK_BYTES = 1024 * MIB
+# IORING_REGISTER_BUFFERS took at most UIO_MAXIOV buffers before kernel 5.13.
+MAX_BLOCK_COUNT = 1024
+# Below this, opening and closing files costs more than recording.
+MIN_ROTATE_INTERVAL_S = 0.1
+MIN_STATS_INTERVAL_S = 0.1
+
+DEFAULT_STATS_INTERVAL_S = 1.0
+DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{time}-{sequence}"
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Everything `xdpcap record` can be told; `docs/record.md` explains each option.
+
+    Sizes are in bytes and per queue, times in seconds. None means no limit, or
+    for `queues` and `cpus` all of them. `snaplen` 0 keeps whole packets.
+    `post_rotate` is an argument vector, never a shell command.
+    """
+
+    interfaces: tuple[str, ...]
+    output: str
+    format: str = "pcapng"
+    snaplen: int = 0
+    queues: tuple[int, ...] | None = None
+    attach: str = "auto"
+    zero_copy: str = "auto"
+    cpus: tuple[int, ...] | None = None
+    busy_poll: bool = False
+    hugepages: bool = False
+    umem_size_bytes: int = 64 * MIB
+    frame_size: int = 2048
+    ring_size: int = 16384
+    batch: int = 256
+    write_buffer_bytes: int = MIB
+    write_buffer_count: int = 8
+    flush_interval_s: float = 1.0
+    rotate_size_bytes: int | None = None
+    rotate_packets: int | None = None
+    rotate_interval_s: float | None = None
+    rotate_align: bool = False
+    keep_files: int | None = None
+    keep_size_bytes: int | None = None
+    count: int | None = None
+    duration_s: float | None = None
+    max_size_bytes: int | None = None
+    name_template: str = DEFAULT_NAME_TEMPLATE
+    post_rotate: tuple[str, ...] | None = None
+    stats_interval_s: float = DEFAULT_STATS_INTERVAL_S
+    quiet: bool = False
+    json: bool = False
+    force: bool = False
+    netns: str | None = None
+    user: str | None = None
+    promiscuous: bool = True
+    wait_link: bool = False
+    fix_offloads: bool = False
+
+    @property
+    def rotates(self) -> bool:
+        """Whether any rule ends a file before the session ends."""
+        rules = (self.rotate_size_bytes, self.rotate_packets, self.rotate_interval_s)
+        return any(rule is not None for rule in rules)
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the packets go to standard output and not into files."""
+        return self.output == STDOUT
+
+    def validate(self) -> None:
+        """Raise `UsageError` for the first value or combination that can't work.
+
+        The message is one line: the option, the cause, and after a semicolon
+        the way out.
+        """
+        checks = (_source, _attachment, _cpus, _ranges, _memory, _blocks, _files, _stdout, _reports)
+        for problem in chain.from_iterable(check(self) for check in checks):
+            raise UsageError(problem)
+
+
+# Each check below yields the problems it finds, the plainest first; only the first is shown.
+
+
+def _source(c: RecordConfig) -> Iterator[str]:
+    listing = "`xdpcap interfaces` lists them"
+    if not c.interfaces:
+        yield f"no interface; name one with -i, {listing}"
+    for name in c.interfaces:
+        if name == "any":
+            yield f"-i any: every queue has its own socket; name each interface, {listing}"
+        if not name or "/" in name or any(letter.isspace() for letter in name):
+            yield f"-i {name!r}: no interface can have this name; {listing}"
+        if c.interfaces.count(name) > 1:
+            yield f"-i {name}: named twice; name each interface once"
+    if c.queues is not None and not c.queues:
+        yield "--queues: an empty list; name queues such as 0,2-3, or leave it out for all"
+    for queue in c.queues or ():
+        if queue < 0:
+            yield f"--queues {queue}: queues count from 0; choose 0 or more"
+        if (c.queues or ()).count(queue) > 1:
+            yield f"--queues: queue {queue} is listed twice; list each queue once"
+    if c.netns is not None and (not c.netns or "/" in c.netns):
+        yield f"--netns {c.netns!r}: not a namespace's name; `ip netns list` shows the names"
+    if c.user is not None and not c.user:
+        yield "--user: no name; name the user to run as after set-up"
+
+
+def _attachment(c: RecordConfig) -> Iterator[str]:
+    yield from _one_of("--attach", c.attach, ATTACH_MODES)
+    yield from _one_of("--zero-copy", c.zero_copy, ZERO_COPY_MODES)
+    if c.attach == "offload":
+        yield (
+            "--attach offload: AF_XDP can't be fed from an offloaded program; "
+            "use --attach native, or leave it out"
+        )
+    if c.attach == "generic" and c.zero_copy == "require":
+        yield (
+            "--zero-copy require with --attach generic: zero-copy needs the driver's own XDP; "
+            "use --attach native, or --zero-copy off"
+        )
+
+
+def _cpus(c: RecordConfig) -> Iterator[str]:
+    if c.cpus is None:
+        return
+    if not c.cpus:
+        yield "--cpus: an empty list; name CPUs such as 0,2-3, or leave it out"
+    allowed = sorted(os.sched_getaffinity(0))
+    for cpu in c.cpus:
+        if cpu not in allowed:
+            yield (
+                f"--cpus {cpu}: this process may run on {format_number_list(allowed)} only; "
+                "choose among these, or widen its affinity (taskset, cpuset)"
+            )
+
+
+def _ranges(c: RecordConfig) -> Iterator[str]:
+    """Each number on its own: the least it can be, and for some the most."""
+    unlimited = "leave it out for no limit"
+    rows: tuple[tuple[str, float | None, float, float, str], ...] = (
+        ("--snaplen", c.snaplen, 0, MAX_SNAPLEN, "0 keeps whole packets"),
+        ("--batch", c.batch, 1, math.inf, "the default is 256"),
+        ("--write-buffer-count", c.write_buffer_count, 2, MAX_BLOCK_COUNT, "the default is 8"),
+        ("--rotate-size", c.rotate_size_bytes, 1, math.inf, unlimited),
+        ("--rotate-packets", c.rotate_packets, 1, math.inf, unlimited),
+        ("--keep", c.keep_files, 1, math.inf, "leave it out to keep all files"),
+        ("--keep-size", c.keep_size_bytes, 1, math.inf, "leave it out to keep all files"),
+        ("--count", c.count, 1, math.inf, unlimited),
+        ("--max-size", c.max_size_bytes, 1, math.inf, unlimited),
+    )
+    for option, value, least, most, way_out in rows:
+        if value is not None and not value >= least:
+            yield f"{option} {value}: must be at least {least}; {way_out}"
+        if value is not None and value > most:
+            yield f"{option} {value}: must be at most {most}; {way_out}"
+    yield from _time("--flush-interval", c.flush_interval_s, 0)
+    yield from _time("--stats-interval", c.stats_interval_s, MIN_STATS_INTERVAL_S)
+    yield from _time("--rotate-interval", c.rotate_interval_s, MIN_ROTATE_INTERVAL_S)
+    yield from _time("--duration", c.duration_s, 0)
+
+
+def _memory(c: RecordConfig) -> Iterator[str]:
+    if not (_is_power_of_two(c.frame_size) and MIN_FRAME_SIZE <= c.frame_size <= PAGESIZE):
+        yield (
+            f"--frame-size {c.frame_size}: must be a power of two from {MIN_FRAME_SIZE} "
+            f"to the page size {PAGESIZE}; longer packets span several frames, use 2048"
+        )
+    if not _is_power_of_two(c.ring_size):
+        near = 1 << max(c.ring_size - 1, 0).bit_length()
+        yield f"--ring-size {c.ring_size}: must be a power of two; use {near}"
+    if c.batch > c.ring_size:
+        yield (
+            f"--batch {c.batch}: more than the ring's {c.ring_size} descriptors; "
+            f"use --batch {min(256, c.ring_size)} or a larger --ring-size"
+        )
+    size = c.umem_size_bytes
+    if size <= 0 or size % PAGESIZE:
+        near = max(math.ceil(size / PAGESIZE), 1) * PAGESIZE
+        yield (
+            f"--umem-size {size}: must be a multiple of the page size {PAGESIZE}; "
+            f"use {format_size(near)}"
+        )
+    if size // c.frame_size < c.ring_size:
+        yield (
+            f"--umem-size {format_size(size)}: {size // c.frame_size} frames of {c.frame_size} "
+            f"bytes are fewer than the ring's {c.ring_size} descriptors; "
+            f"use --umem-size {format_size(c.ring_size * c.frame_size)} or a smaller --ring-size"
+        )
+
+
+def _blocks(c: RecordConfig) -> Iterator[str]:
+    size = c.write_buffer_bytes
+    if size % BLOCK_ALIGNMENT or not MIN_BLOCK_BYTES <= size <= MAX_BLOCK_BYTES:
+        up = math.ceil(size / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT
+        near = min(max(up, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES)
+        yield (
+            f"--write-buffer {size}: must be a multiple of {BLOCK_ALIGNMENT} from "
+            f"{format_size(MIN_BLOCK_BYTES)} to {format_size(MAX_BLOCK_BYTES)}; "
+            f"use {format_size(near)}"
+        )
+
+
+def _files(c: RecordConfig) -> Iterator[str]:
+    yield from _one_of("--format", c.format, FORMATS)
+    if not c.output:
+        yield "no output; name a directory with -o, or `-o -` for standard output"
+    if c.rotate_align and c.rotate_interval_s is None:
+        yield "--rotate-align: there is no interval to align; add --rotate-interval"
+    if not c.to_stdout and not c.rotates:
+        for option, value in (("--keep", c.keep_files), ("--keep-size", c.keep_size_bytes)):
+            if value is not None:
+                yield (
+                    f"{option}: without rotation there is one file a queue and nothing to delete; "
+                    "add --rotate-size, --rotate-interval or --rotate-packets"
+                )
+    if None not in (c.keep_size_bytes, c.rotate_size_bytes):
+        keep, rotate = c.keep_size_bytes or 0, c.rotate_size_bytes or 0
+        if keep < rotate:
+            yield (
+                f"--keep-size {format_size(keep)}: less than one file of --rotate-size "
+                f"{format_size(rotate)}; raise --keep-size or lower --rotate-size"
+            )
+    if c.post_rotate is not None and not (c.post_rotate and c.post_rotate[0]):
+        yield "--post-rotate: an empty command; name a program, {} stands for the file's path"
+    if not c.name_template:
+        yield f"--name: an empty template; the default is {DEFAULT_NAME_TEMPLATE}"
+
+
+def _stdout(c: RecordConfig) -> Iterator[str]:
+    """Standard output is one endless stream: nothing that is done to files can be done to it."""
+    if not c.to_stdout:
+        return
+    asked = {
+        "--rotate-size": c.rotate_size_bytes is not None,
+        "--rotate-packets": c.rotate_packets is not None,
+        "--rotate-interval": c.rotate_interval_s is not None,
+        "--keep": c.keep_files is not None,
+        "--keep-size": c.keep_size_bytes is not None,
+        "--post-rotate": c.post_rotate is not None,
+        "--name": c.name_template != DEFAULT_NAME_TEMPLATE,
+    }
+    for option in (option for option, given in asked.items() if given):
+        yield f"-o - with {option}: standard output is one stream; drop {option} or use a directory"
+    if c.json:
+        yield "-o - with --json: both want standard output; drop --json or use a directory"
+
+
+def _reports(c: RecordConfig) -> Iterator[str]:
+    if c.quiet and c.stats_interval_s != DEFAULT_STATS_INTERVAL_S:
+        yield "--quiet with --stats-interval: --quiet shows no statistics; drop one of them"
+
+
+def _one_of(option: str, value: str, choices: tuple[str, ...]) -> Iterator[str]:
+    if value not in choices:
+        yield f"{option} {value!r}: unknown; choose one of {', '.join(choices)}"
+
+
+def _time(option: str, seconds: float | None, least_s: float) -> Iterator[str]:
+    if seconds is None:
+        return
+    if not (math.isfinite(seconds) and seconds > 0):
+        yield f"{option} {seconds:g}: must be more than 0 seconds; use a time such as 1s or 1h30m"
+    elif seconds < least_s:
+        least = format_duration(least_s)
+        yield f"{option} {format_duration(seconds)}: must be at least {least}; use {least} or more"
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
