@@ -1,0 +1,101 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+
+cdef enum SavefileFormat:
+    FORMAT_PCAPNG = 0
+    FORMAT_PCAP = 1
+
+
+# Fixed lengths of a record, bytes (pcapng draft section 4.3, pcap draft section 5).
+cdef enum:
+    EPB_HEADER = 28
+    EPB_OPTIONS = 32        # epb_flags, epb_queue, epb_packetid, opt_endofopt
+    EPB_DROPCOUNT = 12      # epb_dropcount, only after a loss
+    EPB_TRAILER = 4
+    EPB_TYPE = 6
+    EPB_INBOUND = 1         # epb_flags, bits 0 and 1
+    PCAP_HEADER = 16
+
+
+cdef struct Encoder:
+    SavefileFormat format
+    uint32_t snaplen        # bytes; 0xFFFFFFFF keeps whole packets
+    uint32_t interface_id
+    uint32_t queue
+    uint64_t packet_id      # of the next packet: queue in the top 16 bits, then a count
+    uint64_t drop_count     # packets lost since the last record
+
+
+# The longest a record of caplen bytes can become.
+cdef inline uint64_t record_bound(const Encoder *e, uint32_t caplen) noexcept nogil:
+    if e.format == FORMAT_PCAP:
+        return PCAP_HEADER + caplen
+    return EPB_HEADER + ((caplen + 3) & ~<uint32_t>3) + EPB_OPTIONS + EPB_DROPCOUNT + EPB_TRAILER
+
+
+cdef inline void put32(unsigned char *out, uint32_t value) noexcept nogil:
+    memcpy(out, &value, 4)
+
+
+cdef inline void put_option(unsigned char *out, uint16_t code, uint16_t size) noexcept nogil:
+    put32(out, <uint32_t>code | (<uint32_t>size << 16))
+
+
+cdef void init_encoder(Encoder *e, SavefileFormat format, uint32_t snaplen,
+                       uint32_t interface_id, uint32_t queue)
+
+
+# Writes what stands before the packet's bytes; returns its length.  The caller copies
+# caplen bytes after it and calls encode_tail().
+cdef inline uint32_t encode_head(Encoder *e, unsigned char *out, uint64_t ts_ns,
+                                 uint32_t caplen, uint32_t origlen) noexcept nogil:
+    cdef uint32_t total
+    if e.format == FORMAT_PCAP:
+        put32(out, <uint32_t>(ts_ns // 1000000000))
+        put32(out + 4, <uint32_t>(ts_ns % 1000000000))
+        put32(out + 8, caplen)
+        put32(out + 12, origlen)
+        return PCAP_HEADER
+    total = EPB_HEADER + ((caplen + 3) & ~<uint32_t>3) + EPB_OPTIONS + EPB_TRAILER
+    if e.drop_count:
+        total += EPB_DROPCOUNT
+    put32(out, EPB_TYPE)
+    put32(out + 4, total)
+    put32(out + 8, e.interface_id)
+    put32(out + 12, <uint32_t>(ts_ns >> 32))
+    put32(out + 16, <uint32_t>ts_ns)
+    put32(out + 20, caplen)
+    put32(out + 24, origlen)
+    return EPB_HEADER
+
+
+# Writes what stands after the packet's bytes (padding, options, length); `record` is
+# the record's start.  Returns the record's whole length.
+cdef inline uint32_t encode_tail(Encoder *e, unsigned char *record, uint32_t caplen) noexcept nogil:
+    cdef unsigned char *out
+    cdef uint32_t padded, total
+    if e.format == FORMAT_PCAP:
+        return PCAP_HEADER + caplen
+    padded = (caplen + 3) & ~<uint32_t>3
+    out = record + EPB_HEADER + caplen
+    if padded != caplen:
+        memset(out, 0, padded - caplen)
+        out += padded - caplen
+    put_option(out, 2, 4)               # epb_flags
+    put32(out + 4, EPB_INBOUND)
+    put_option(out + 8, 6, 4)           # epb_queue
+    put32(out + 12, e.queue)
+    put_option(out + 16, 5, 8)          # epb_packetid
+    memcpy(out + 20, &e.packet_id, 8)
+    out += 28
+    if e.drop_count:
+        put_option(out, 4, 8)           # epb_dropcount
+        memcpy(out + 4, &e.drop_count, 8)
+        out += EPB_DROPCOUNT
+        e.drop_count = 0
+    put32(out, 0)                       # opt_endofopt
+    e.packet_id += 1
+    total = <uint32_t>(out - record) + 4 + EPB_TRAILER
+    put32(out + 4, total)
+    return total
