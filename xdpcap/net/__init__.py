@@ -1,0 +1,35 @@
+"""The network as the kernel tells of it: links, queues, offloads, guards, namespaces.
+
+Over netlink and ethtool only; sysfs shows the namespace it was mounted in, which need not be the
+one recorded in. Every function asks in the calling thread's network namespace and keeps nothing
+open. Two classes own a socket, and whoever makes them closes them: `Promiscuous` and `LinkWatch`.
+What changes an interface is `Promiscuous` and `OffloadFixes`, and both can be undone.
+
+Nothing in here knows AF_XDP sockets; the session (above) decides what to do with the answers.
+"""
+
+from xdpcap.net.guard import refusal
+from xdpcap.net.link import Link, Promiscuous, find_link, get_link, list_links, peer_of
+from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
+from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
+from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
+
+__all__ = [
+    "Channels",
+    "Link",
+    "LinkEvent",
+    "LinkWatch",
+    "OffloadFixes",
+    "Promiscuous",
+    "Spoiler",
+    "channels",
+    "choose_queues",
+    "find_link",
+    "get_link",
+    "list_links",
+    "peer_of",
+    "refusal",
+    "rx_queue_count",
+    "spoilers",
+    "wait_for_carrier",
+]

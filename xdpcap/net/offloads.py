@@ -1,0 +1,310 @@
+"""What will spoil a capture on this interface, and how to mend it.
+
+Offloads change packets between the wire and the XDP program (LRO, hardware GRO, VLAN stripping),
+or, on a veth pair, leave undone in the sender what a wire would have forced (checksums, VLAN tags,
+segmentation). `spoilers` finds them and gives each the command that mends it; `OffloadFixes` does
+what those commands do and puts it back.
+
+Software GRO is not among them: native programs run before it, and the kernel leaves it out while
+a generic program is attached (netif_elide_gro in net/core/gro.c). Nor is TSO of a veth's peer
+under a native program: the kernel takes it away from the peer itself (veth_fix_features).
+
+Reads in the calling thread's namespace, and in the peer's when it has a name; only `OffloadFixes`
+changes anything.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xdpcap.errors import XdpcapError
+from xdpcap.net import ethtool, netns
+from xdpcap.net.link import Link, list_links, peer_of
+
+logger = logging.getLogger(__name__)
+
+XDP_PACKET_HEADROOM = 256
+ETH_HLEN = 14
+VLAN_TAG = 4
+# SKB_DATA_ALIGN(sizeof(struct skb_shared_info)), 320 bytes on every 64-bit kernel there is.
+SHARED_INFO = 320
+# The largest aligned UMEM chunk: a page (Documentation/networking/af_xdp.rst).
+FRAME_SIZE_MAX = 4096
+
+# The name that `ethtool -K` takes -> the kernel's features behind it, as it resolves them.
+GROUPS = {
+    "large-receive-offload": ("rx-lro",),
+    "rx-gro-hw": ("rx-gro-hw",),
+    "rx-vlan-offload": ("rx-vlan-hw-parse",),
+    "rx-vlan-stag-hw-parse": ("rx-vlan-stag-hw-parse",),
+    "tx-checksumming": ("tx-checksum-*",),
+    "tx-vlan-offload": ("tx-vlan-hw-insert",),
+    "tx-vlan-stag-hw-insert": ("tx-vlan-stag-hw-insert",),
+    "tcp-segmentation-offload": ("tx-tcp*-segmentation",),
+    "tx-udp-segmentation": ("tx-udp-segmentation",),
+}
+OWN_REASONS = {
+    "large-receive-offload": "packets of a stream arrive merged into one that was never on the "
+    "wire, and a native attach may be refused",
+    "rx-gro-hw": "the hardware merges packets of a stream into one that was never on the wire, "
+    "and a native attach may be refused",
+    "rx-vlan-offload": "the VLAN tag is taken off before the program sees the packet",
+    "rx-vlan-stag-hw-parse": "the outer (802.1ad) VLAN tag is taken off before the program sees "
+    "the packet",
+}
+PEER_REASONS = {
+    "tx-checksumming": "packets sent by this host's sockets arrive with checksums not filled in",
+    "tx-vlan-offload": "packets sent through a VLAN device arrive without their tag",
+    "tx-vlan-stag-hw-insert": "packets sent through an 802.1ad VLAN device arrive without their "
+    "tag",
+}
+GENERIC_PEER_REASONS = {
+    "tcp-segmentation-offload": "TCP arrives in unsegmented pieces of up to 64 KiB, too large for "
+    "a frame",
+    "tx-udp-segmentation": "UDP sent with UDP_SEGMENT arrives in unsegmented pieces, too large "
+    "for a frame",
+}
+
+
+@dataclass(frozen=True)
+class Spoiler:
+    """One thing that will spoil the capture.
+
+    `feature` is ethtool's name for it, or "mtu". `netns` is where `interface` is: None for the
+    namespace that was asked. `why` and `command` are for the reader, the command complete
+    enough to paste. `fixable` says that `OffloadFixes` can do it.
+    """
+
+    feature: str
+    interface: str
+    netns: str | None
+    why: str
+    command: str
+    fixable: bool
+
+
+@dataclass(frozen=True)
+class _Peer:
+    """The other end of a veth pair, where it can be looked at."""
+
+    netns: str | None
+    link: Link
+
+
+def features(name: str) -> dict[str, bool]:
+    """Which offloads are active, by the kernel's names (`rx-gro-hw`, `tx-checksum-sctp`)."""
+    return {key: feature.active for key, feature in ethtool.features(name).items()}
+
+
+def spoilers(
+    link: Link,
+    attach_mode: str,
+    frame_size: int,
+    multi_buffer: bool,
+    own_netns: str | None = None,
+) -> list[Spoiler]:
+    """What will spoil a capture on `link`, gravest first; [] when nothing does.
+
+    `attach_mode` is auto, native, generic or offload, wished for or granted (auto is taken for
+    native, which it tries first). `frame_size` is the UMEM chunk in bytes, `multi_buffer` whether
+    a packet may span several. `own_netns` is the name of the calling thread's namespace when the
+    user's shell is in another one, so that the commands go to the right place.
+    """
+    found = _mtu_spoilers(link, frame_size, multi_buffer, own_netns)
+    if link.kind != "veth":
+        reasons = OWN_REASONS
+        return found + _feature_spoilers(link.name, own_netns, None, reasons)
+    peer = _peer(link)
+    found += _veth_mtu_spoilers(link, peer, attach_mode, multi_buffer, own_netns)
+    reasons = PEER_REASONS | (GENERIC_PEER_REASONS if attach_mode == "generic" else {})
+    if peer is None:
+        return [*found, _unseen_peer(link)]
+    return found + _feature_spoilers(peer.link.name, own_netns, peer.netns, reasons)
+
+
+def largest_packet(frame_size: int) -> int:
+    """The longest packet in bytes, from the Ethernet header on, that one UMEM chunk of
+    `frame_size` bytes takes: the kernel keeps its headroom at the front.
+
+    xsk_pool_get_rx_frame_size() in include/net/xdp_sock_drv.h; no headroom of our own is asked.
+    """
+    return frame_size - XDP_PACKET_HEADROOM
+
+
+def veth_native_mtu() -> int:
+    """The largest MTU of a veth's *peer* that a native program without frags may be attached to.
+
+    veth_xdp_set() in drivers/net/veth.c: a page, less headroom, skb_shared_info and Ethernet
+    header. 3506 with 4 KiB pages (tried on 6.18: 3506 attaches, 3507 gives ERANGE).
+    """
+    return os.sysconf("SC_PAGE_SIZE") - XDP_PACKET_HEADROOM - SHARED_INFO - ETH_HLEN
+
+
+class OffloadFixes:
+    """Turns offloads off, remembers what they were, and puts them back.
+
+    One thread at a time. Restore after the program is detached: while a native program is on a
+    veth the kernel keeps some of its peer's features out of reach. Should the process be killed
+    before, the offloads stay off; each was logged with the command that turns it on again.
+    """
+
+    def __init__(self) -> None:
+        self._earlier: list[tuple[str | None, Spoiler, dict[str, bool]]] = []
+
+    def apply(self, found: Iterable[Spoiler], own_netns: str | None = None) -> list[Spoiler]:
+        """Mend what is fixable; returns the ones that are left, logging why.
+
+        `own_netns` as given to `spoilers`: it is where the caller is already.
+        """
+        left = []
+        for spoiler in found:
+            if not spoiler.fixable:
+                left.append(spoiler)
+                continue
+            where = None if spoiler.netns == own_netns else spoiler.netns
+            try:
+                earlier = netns.call_in(where, _turn_off, spoiler.interface, spoiler.feature)
+            except XdpcapError as exc:
+                logger.warning("could not turn off %s: %s", _what(spoiler), exc)
+                left.append(spoiler)
+                continue
+            self._earlier.append((where, spoiler, earlier))
+            undo = spoiler.command.removesuffix(" off") + " on"
+            logger.info("turned off %s until the end; `%s` undoes it", _what(spoiler), undo)
+        return left
+
+    def restore(self) -> None:
+        """Put back what `apply` changed, last change first; harmless when done already.
+
+        Never raises: what can't be put back is logged with the command that does it.
+        """
+        while self._earlier:
+            where, spoiler, earlier = self._earlier.pop()
+            try:
+                netns.call_in(where, _put_back, spoiler.interface, earlier)
+            except XdpcapError as exc:
+                undo = spoiler.command.removesuffix(" off") + " on"
+                logger.warning("%s stays off: %s; `%s`", _what(spoiler), exc, undo)
+            else:
+                logger.info("restored %s", _what(spoiler))
+
+
+def _members(name: str, group: str) -> dict[str, ethtool.Feature]:
+    """The active features of the interface that belong to one of GROUPS."""
+    patterns = GROUPS[group]
+    return {
+        key: feature
+        for key, feature in ethtool.features(name).items()
+        if feature.active and any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+    }
+
+
+def _turn_off(name: str, group: str) -> dict[str, bool]:
+    """Turn a group off and check that it is; returns what was requested before."""
+    earlier = {
+        key: feature.requested
+        for key, feature in _members(name, group).items()
+        if feature.changeable
+    }
+    ethtool.set_features(name, dict.fromkeys(earlier, False))
+    still = sorted(_members(name, group))
+    if still:
+        ethtool.set_features(name, earlier)
+        raise XdpcapError(f"the driver keeps {', '.join(still)} on")
+    return earlier
+
+
+def _put_back(name: str, earlier: dict[str, bool]) -> None:
+    ethtool.set_features(name, earlier)
+    now = ethtool.features(name)
+    lost = sorted(key for key, on in earlier.items() if key in now and now[key].requested != on)
+    if lost:
+        raise XdpcapError(f"the driver refused {', '.join(lost)}")
+
+
+def _feature_spoilers(
+    name: str, own_netns: str | None, peer_netns: str | None, reasons: dict[str, str]
+) -> list[Spoiler]:
+    where = peer_netns or own_netns
+    found = []
+    for group, why in reasons.items():
+        members = netns.call_in(peer_netns, _members, name, group)
+        if members:
+            command = netns.command_in(where, f"ethtool -K {name} {group} off")
+            fixable = any(feature.changeable for feature in members.values())
+            found.append(Spoiler(group, name, where, why, command, fixable))
+    return found
+
+
+def _mtu_spoilers(
+    link: Link, frame_size: int, multi_buffer: bool, own_netns: str | None
+) -> list[Spoiler]:
+    """The MTU against one frame: two VLAN tags may come on top of an MTU's worth.
+
+    With multi-buffer there is nothing to say: 18 buffers of 2048 hold more than any device's MTU
+    in zero-copy mode, and in copy mode the kernel takes as many frames as the packet needs.
+    """
+    longest = link.mtu + ETH_HLEN + 2 * VLAN_TAG
+    room = largest_packet(frame_size)
+    if multi_buffer or longest <= room:
+        return []
+    why = (
+        f"with MTU {link.mtu} a packet may have {longest} bytes; a frame of {frame_size} holds "
+        f"{room}, and longer packets are lost"
+    )
+    if longest <= largest_packet(FRAME_SIZE_MAX):
+        command = f"--frame-size {FRAME_SIZE_MAX}"
+    else:
+        mtu = room - (longest - link.mtu)
+        command = netns.command_in(own_netns, f"ip link set dev {link.name} mtu {mtu}")
+    return [Spoiler("mtu", link.name, own_netns, why, command, False)]
+
+
+def _veth_mtu_spoilers(
+    link: Link, peer: _Peer | None, attach_mode: str, multi_buffer: bool, own_netns: str | None
+) -> list[Spoiler]:
+    """A native program on a veth is refused for its peer's MTU, not for its own."""
+    mtu = link.mtu if peer is None else peer.link.mtu
+    if multi_buffer or attach_mode not in ("auto", "native") or mtu <= veth_native_mtu():
+        return []
+    name = f"{link.name}'s peer" if peer is None else peer.link.name
+    where = own_netns if peer is None else peer.netns or own_netns
+    lost = "falls back to generic" if attach_mode == "auto" else "fails"
+    why = f"MTU {mtu} is above {veth_native_mtu()}, so a native attach to {link.name} {lost}"
+    command = f"ip link set dev {'PEER' if peer is None else name} mtu {veth_native_mtu()}"
+    return [Spoiler("mtu", name, where, why, netns.command_in(where, command), False)]
+
+
+def _peer(link: Link) -> _Peer | None:
+    """The veth's other end; None when it is in a namespace that can't be named or entered."""
+    try:
+        index, netns_id = peer_of(link.name)
+        where = None if netns_id is None else netns.name_of_id(netns_id)
+        if netns_id is not None and where is None:
+            return None
+        links = netns.call_in(where, list_links)
+    except XdpcapError:
+        return None
+    match = next((other for other in links if other.index == index), None)
+    return None if match is None else _Peer(where, match)
+
+
+def _unseen_peer(link: Link) -> Spoiler:
+    return Spoiler(
+        feature="tx-checksumming",
+        interface=f"{link.name}'s peer",
+        netns=None,
+        why="it is in a namespace that can't be looked into: unless its checksum and VLAN offload "
+        "are off, packets from its sockets arrive without checksums and VLAN tags",
+        command="ethtool -K PEER tx-checksumming off tx-vlan-offload off",
+        fixable=False,
+    )
+
+
+def _what(spoiler: Spoiler) -> str:
+    where = f" in namespace {spoiler.netns}" if spoiler.netns else ""
+    return f"{spoiler.feature} of {spoiler.interface}{where}"
