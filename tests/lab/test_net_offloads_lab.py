@@ -266,6 +266,21 @@ def test_default_routes_of_other_tables_and_of_several_hops_count(here):
     assert not any(refusal(name, NO_SSH) for name in ("vb", "vd", "vf"))
 
 
+def test_a_default_route_is_found_behind_thousands_of_others(here, tmp_path):
+    add_veth("va", "vb")
+    address("va", "10.9.0.1", 24)
+    batch = tmp_path / "routes"
+    lines = (
+        f"route add 172.{16 + i // 65536}.{i // 256 % 256}.{i % 256}/32 dev va table 50"
+        for i in range(5000)
+    )
+    batch.write_text("\n".join(lines))
+    subprocess.run(["ip", "-batch", str(batch)], check=True)
+    assert refusal("va", NO_SSH) is None
+    route(dst="default", gateway="10.9.0.2", table=77)
+    assert "IPv4 default route" in refusal("va", NO_SSH)
+
+
 def test_a_default_route_in_two_halves_counts(here):
     add_veth("va", "vb")
     address("va", "10.9.0.1", 24)

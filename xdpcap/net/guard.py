@@ -19,8 +19,8 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from xdpcap.net.link import get_link
+from xdpcap.net.routes import RTN_UNICAST, default_route_indexes
 
-RTN_UNICAST = 1
 IFF_LOOPBACK = 0x8
 FAMILIES = ((socket.AF_INET, "IPv4"), (socket.AF_INET6, "IPv6"))
 # Looked up, never sent to (RFC 5737 and RFC 3849): a route that is spelled as two halves
@@ -114,14 +114,8 @@ def _directly_above(lower: int, messages: Mapping[int, Any]) -> Iterable[int]:
 
 def _default_route_indexes(ipr: IPRoute, family: socket.AddressFamily) -> set[int]:
     """The links of every default route in every table, and the one a packet would leave by."""
-    found: set[int] = set()
-    for route in ipr.get_default_routes(family=family, table=None):
-        if route["header"]["type"] == 0 or route["type"] != RTN_UNICAST:
-            continue
-        found.add(route.get_attr("RTA_OIF") or 0)
-        found.update(hop["oif"] for hop in route.get_attr("RTA_MULTIPATH") or ())
     towards = _towards(ipr, ipaddress.ip_address(ANYWHERE[family]))
-    return (found | {towards or 0}) - {0}
+    return default_route_indexes(family) | ({towards} if towards else set())
 
 
 def _towards(ipr: IPRoute, address: Address) -> int | None:
