@@ -11,6 +11,8 @@ from __future__ import annotations
 import platform
 import struct
 
+from xdpcap import __version__
+
 SECTION_HEADER = 0x0A0D0D0A
 INTERFACE_DESCRIPTION = 1
 INTERFACE_STATISTICS = 5
@@ -18,6 +20,9 @@ INTERFACE_STATISTICS = 5
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 PCAP_MAGIC_NS = 0xA1B23C4D
 PCAP_MAGIC_US = 0xA1B2C3D4
+
+#: What `section_header` should name as the application; its first word marks our files.
+APPLICATION = f"xdpcap {__version__}"
 
 LINKTYPE_ETHERNET = 1
 #: pcap section 4: SnapLen must not be zero; this is the most that libpcap and Wireshark accept.
