@@ -40,7 +40,7 @@ MIN_ROTATE_INTERVAL_S = 0.1
 MIN_STATS_INTERVAL_S = 0.1
 
 DEFAULT_STATS_INTERVAL_S = 1.0
-DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{time}-{sequence}"
+DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{start}-{sequence:06d}.{ext}"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RecordConfig:
     hugepages: bool = False
     umem_size_bytes: int = 64 * MIB
     frame_size: int = 2048
-    ring_size: int = 16384
+    ring_size: int | None = None
     batch: int = 256
     write_buffer_bytes: int = MIB
     write_buffer_count: int = 8
@@ -95,6 +95,18 @@ class RecordConfig:
         """Whether any rule ends a file before the session ends."""
         rules = (self.rotate_size_bytes, self.rotate_packets, self.rotate_interval_s)
         return any(rule is not None for rule in rules)
+
+    @property
+    def effective_ring_size(self) -> int:
+        """`ring_size`, or by default as many descriptors as the UMEM has frames.
+
+        A full ring is what rides out a delay of the worker or the disk, and a ring costs
+        24 bytes a descriptor beside a frame of 2048.
+        """
+        if self.ring_size is not None:
+            return self.ring_size
+        frames = self.umem_size_bytes // self.frame_size
+        return 1 << max(frames.bit_length() - 1, 0)
 
     @property
     def to_stdout(self) -> bool:
@@ -133,8 +145,8 @@ def _source(c: RecordConfig) -> Iterator[str]:
             yield f"--queues {queue}: queues count from 0; choose 0 or more"
         if (c.queues or ()).count(queue) > 1:
             yield f"--queues: queue {queue} is listed twice; list each queue once"
-    if c.netns is not None and (not c.netns or "/" in c.netns):
-        yield f"--netns {c.netns!r}: not a namespace's name; `ip netns list` shows the names"
+    if c.netns is not None and not c.netns:
+        yield "--netns: no name; `ip netns list` shows the names, a path with a slash does too"
     if c.user is not None and not c.user:
         yield "--user: no name; name the user to run as after set-up"
 
@@ -199,14 +211,10 @@ def _memory(c: RecordConfig) -> Iterator[str]:
             f"--frame-size {c.frame_size}: must be a power of two from {MIN_FRAME_SIZE} "
             f"to the page size {PAGESIZE}; longer packets span several frames, use 2048"
         )
-    if not _is_power_of_two(c.ring_size):
-        near = 1 << max(c.ring_size - 1, 0).bit_length()
-        yield f"--ring-size {c.ring_size}: must be a power of two; use {near}"
-    if c.batch > c.ring_size:
-        yield (
-            f"--batch {c.batch}: more than the ring's {c.ring_size} descriptors; "
-            f"use --batch {min(256, c.ring_size)} or a larger --ring-size"
-        )
+    ring_size = c.effective_ring_size
+    if not _is_power_of_two(ring_size):
+        near = 1 << max(ring_size - 1, 0).bit_length()
+        yield f"--ring-size {ring_size}: must be a power of two; use {near}"
     size = c.umem_size_bytes
     if size <= 0 or size % PAGESIZE:
         near = max(math.ceil(size / PAGESIZE), 1) * PAGESIZE
@@ -214,11 +222,11 @@ def _memory(c: RecordConfig) -> Iterator[str]:
             f"--umem-size {size}: must be a multiple of the page size {PAGESIZE}; "
             f"use {format_size(near)}"
         )
-    if size // c.frame_size < c.ring_size:
+    if size // c.frame_size < ring_size:
         yield (
             f"--umem-size {format_size(size)}: {size // c.frame_size} frames of {c.frame_size} "
-            f"bytes are fewer than the ring's {c.ring_size} descriptors; "
-            f"use --umem-size {format_size(c.ring_size * c.frame_size)} or a smaller --ring-size"
+            f"bytes are fewer than the ring's {ring_size} descriptors; "
+            f"use --umem-size {format_size(ring_size * c.frame_size)} or a smaller --ring-size"
         )
 
 

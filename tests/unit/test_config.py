@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from xdpcap.config import MAX_SNAPLEN, RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.savefile import names
 from xdpcap.units import KIB, MIB
 
 GOOD = RecordConfig(interfaces=("v0",), output="captures")
@@ -53,7 +54,6 @@ def test_the_defaults_are_valid_and_cannot_be_changed_afterwards() -> None:
         ({"queues": (0, -1)}, "--queues -1"),
         ({"queues": (1, 2, 1)}, "queue 1 is listed twice"),
         ({"netns": ""}, "--netns"),
-        ({"netns": "/run/netns/x"}, "ip netns list"),
         ({"user": ""}, "--user"),
     ],
 )
@@ -110,6 +110,18 @@ def test_a_umem_with_fewer_frames_than_its_ring_is_refused() -> None:
     refusal(umem_size_bytes=32 * MIB, ring_size=16384, frame_size=4096)
 
 
+@pytest.mark.parametrize(
+    ("umem_size_bytes", "frame_size", "ring_size"),
+    [(64 * MIB, 2048, 32768), (64 * MIB, 4096, 16384), (96 * MIB, 2048, 32768), (4096, 4096, 1)],
+)
+def test_without_a_ring_size_the_ring_holds_all_frames_it_can(
+    umem_size_bytes: int, frame_size: int, ring_size: int
+) -> None:
+    config = replace(GOOD, umem_size_bytes=umem_size_bytes, frame_size=frame_size)
+    config.validate()
+    assert config.effective_ring_size == ring_size
+
+
 @pytest.mark.parametrize("size", [0, -PAGESIZE, 64 * MIB + 1, 64 * MIB - 2048])
 def test_a_umem_is_whole_pages(size: int) -> None:
     assert "multiple of the page size" in refusal(umem_size_bytes=size)
@@ -143,7 +155,6 @@ def test_the_suggested_sizes_are_themselves_accepted() -> None:
         ("snaplen", -1, "--snaplen"),
         ("snaplen", MAX_SNAPLEN + 1, "--snaplen"),
         ("batch", 0, "--batch"),
-        ("batch", 16385, "--batch"),
         ("write_buffer_count", 1, "--write-buffer-count"),
         ("write_buffer_count", 1025, "--write-buffer-count"),
         ("rotate_size_bytes", 0, "--rotate-size"),
@@ -226,6 +237,10 @@ def test_quiet_has_no_use_for_a_statistics_interval() -> None:
     accept(quiet=True, json=True)
 
 
+def test_the_default_name_is_the_one_that_names_are_made_by() -> None:
+    assert GOOD.name_template == names.DEFAULT_TEMPLATE
+
+
 numbers = st.integers(-(1 << 64), 1 << 64)
 odd_numbers = st.one_of(
     numbers, st.integers(-2, 70000), st.sampled_from([1 << n for n in range(40)])
@@ -235,16 +250,18 @@ odd_numbers = st.one_of(
 @given(
     ring_size=odd_numbers, frame_size=odd_numbers, umem_size_bytes=odd_numbers, batch=odd_numbers
 )
-def test_memory_that_is_accepted_always_holds_its_rings(**memory: int) -> None:
-    config = replace(GOOD, **memory)  # type: ignore[arg-type]
+def test_memory_that_is_accepted_always_holds_its_rings(**memory: Any) -> None:
+    config = replace(GOOD, **memory)
     try:
         config.validate()
     except UsageError as error:
         assert "\n" not in str(error)
         return
-    assert config.ring_size & (config.ring_size - 1) == 0
+    ring_size = config.effective_ring_size
+    assert ring_size & (ring_size - 1) == 0
     assert config.umem_size_bytes % config.frame_size == 0
-    assert 1 <= config.batch <= config.ring_size <= config.umem_size_bytes // config.frame_size
+    assert 1 <= ring_size <= config.umem_size_bytes // config.frame_size
+    assert config.batch >= 1
 
 
 @given(seconds=st.floats(allow_nan=True, allow_infinity=True))

@@ -1,0 +1,5 @@
+"""`python -m xdpcap` is `xdpcap`."""
+
+from xdpcap.cli import main
+
+main()

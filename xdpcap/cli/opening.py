@@ -1,0 +1,76 @@
+"""How the start-up verdict reads: a few aligned lines an interface, spoilers last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.text import Text
+
+from xdpcap.cli.glyphs import Glyphs
+from xdpcap.units import format_number_list
+from xdpcap.verdict import QueueVerdict, Verdict
+
+LABEL_WIDTH = 9
+STAMPED_BY = {
+    "program": "one stamp a packet, by the XDP program",
+    "software": "stamped by the worker when it takes the packet",
+}
+
+
+def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
+    """The verdict, line by line; no line is wrapped, so that its commands can be copied."""
+    lines = [
+        Text.assemble(
+            (f"{verdict.interface:<{LABEL_WIDTH}}", "bold"),
+            f"  {verdict.driver or 'unknown driver'}, MTU {verdict.mtu}, Linux {verdict.kernel}",
+        ),
+        _line("attach", Text(verdict.attach_mode)),
+    ]
+    lines += _labelled("queues", _queues(verdict))
+    lines.append(_line("memory", Text(verdict.memory)))
+    stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
+    lines.append(_line("clock", Text(f"{verdict.clock}, {stamped}")))
+    for why, command in verdict.spoilers:
+        lines.append(Text.assemble(("  " + glyphs.warning + " ", "bold yellow"), (why, "yellow")))
+        if command:
+            lines.append(Text.assemble("    mend: ", (command, "bold")))
+    return lines
+
+
+def _line(label: str, text: Text) -> Text:
+    return Text.assemble("  ", (f"{label:<{LABEL_WIDTH - 2}}", "dim"), "  ", text)
+
+
+def _labelled(label: str, texts: Sequence[Text]) -> list[Text]:
+    """`texts` one below the other, the first with the label."""
+    return [_line(label if i == 0 else "", text) for i, text in enumerate(texts)]
+
+
+def _queues(verdict: Verdict) -> list[Text]:
+    """How many of how many, then those that are bound alike together."""
+    covered, count = verdict.queues_covered, verdict.queue_count
+    whole = f"{covered} of {count}"
+    texts = [Text(whole)]
+    if covered < count:
+        texts = [
+            Text.assemble(
+                (whole, "yellow"),
+                ": packets of the others stay with the kernel and are in no file",
+            )
+        ]
+    kinds: dict[tuple[bool, bool], list[QueueVerdict]] = {}
+    for queue in verdict.queues:
+        kinds.setdefault((queue.zero_copy, queue.multi_buffer), []).append(queue)
+    for (zero_copy, multi_buffer), queues in kinds.items():
+        numbers = format_number_list(queue.queue for queue in queues)
+        texts.append(
+            Text.assemble(
+                f"{numbers}: ",
+                ("zero-copy", "green") if zero_copy else ("copy", "yellow"),
+                ", multi-buffer" if multi_buffer else ", one frame a packet",
+            )
+        )
+    if len(kinds) == 1 and covered == count:
+        # The usual case in one line: all queues alike.
+        return [Text.assemble(f"{whole} ", *texts[1].split(": ")[1:])]
+    return texts

@@ -1,0 +1,55 @@
+"""What was granted at the start of a recording, as opposed to what was asked for.
+
+The session fills one `Verdict` an interface from what it read back from the
+kernel; the command line prints it before the first packet. Plain data, a leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class QueueVerdict(NamedTuple):
+    """How one receive queue is bound: `XDP_OPTIONS` read back, and the program's variant."""
+
+    queue: int
+    zero_copy: bool
+    multi_buffer: bool
+
+
+class Spoiler(NamedTuple):
+    """Something that will make the files differ from the wire, and the command that mends it."""
+
+    why: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The start-up verdict of one interface.
+
+    `mtu` in bytes. `queues` are those recorded, `queue_count` is how many
+    receive queues the interface has. `clock` names the clock of the timestamps
+    and `metadata` tells who takes them: "program" for the XDP program, packet
+    by packet, "software" for the worker. `memory` is one line about UMEM and
+    huge pages.
+    """
+
+    interface: str
+    driver: str
+    attach_mode: str
+    queues: Sequence[QueueVerdict]
+    queue_count: int
+    mtu: int
+    clock: str
+    metadata: str
+    kernel: str
+    memory: str
+    spoilers: Sequence[tuple[str, str]] = ()
+
+    @property
+    def queues_covered(self) -> int:
+        """How many of the `queue_count` queues are recorded."""
+        return len(self.queues)
