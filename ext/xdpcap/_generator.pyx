@@ -23,7 +23,8 @@ from xdpcap.errors import KernelError, UsageError
 cdef class Generator:
     """Sends copies of one frame, each with its number written into it.
 
-    `template`: the frame, at most a page less 320 bytes of head and tail room;
+    `template`: the frame, 14 to 3408 bytes (what a page of 4096 leaves beside the kernel's
+    own state and the tail room of an skb) and at most MTU + 18, or it is dropped unseen;
     `number_offset`: where the 64-bit big-endian number stands, or -1 for none.
     The far end must have an XDP program or GRO on, or the frames are dropped.
     """
