@@ -164,7 +164,7 @@ cdef struct CaptureState:
     uint64_t flush_interval_ns
     uint64_t rotate_size
     uint64_t rotate_packets
-    bint failure_told           # WRITE_FAILED has been returned for this file
+    bint failure_told           # WRITE_FAILED or NO_FILE has been returned
     uint64_t pause_ns
     uint64_t stop_seen_ns
     # Counters: written by the worker only, read by anyone.
@@ -443,12 +443,13 @@ cdef Reason _between(CaptureState *c, uint64_t now) noexcept nogil:
         sink_flush(s)
     if s.some_file_done:
         return RUN_FILE_DONE
-    if not s.has_file:
-        return RUN_NO_FILE
-    if s.files[s.current].error and not c.failure_told:
+    if sink_failed(s):
         # Told once: until the stop comes the loop goes on and counts what it drops.
-        c.failure_told = True
-        return RUN_WRITE_FAILED
+        if not c.failure_told:
+            c.failure_told = True
+            return RUN_WRITE_FAILED if s.has_file else RUN_NO_FILE
+    else:
+        c.failure_told = False
     if c.budget != NULL and (atomic_load_i64(&c.budget.packets, __ATOMIC_RELAXED) <= 0
                              or atomic_load_i64(&c.budget.bytes, __ATOMIC_RELAXED) <= 0):
         return RUN_LIMIT

@@ -9,7 +9,15 @@ Nothing in here knows AF_XDP sockets; the session (above) decides what to do wit
 """
 
 from xdpcap.net.guard import refusal
-from xdpcap.net.link import Link, Promiscuous, find_link, get_link, list_links, peer_of
+from xdpcap.net.link import (
+    Link,
+    Promiscuous,
+    find_link,
+    get_link,
+    list_links,
+    peer_of,
+    rx_queues_allocated,
+)
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
@@ -30,6 +38,7 @@ __all__ = [
     "peer_of",
     "refusal",
     "rx_queue_count",
+    "rx_queues_allocated",
     "spoilers",
     "wait_for_carrier",
 ]

@@ -19,7 +19,8 @@ import fnmatch
 import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from xdpcap.errors import XdpcapError
 from xdpcap.net import ethtool, netns
@@ -176,6 +177,19 @@ class OffloadFixes:
             undo = spoiler.command.removesuffix(" off") + " on"
             logger.info("turned off %s until the end; `%s` undoes it", _what(spoiler), undo)
         return left
+
+    def changes(self) -> list[tuple[str | None, dict[str, Any], dict[str, bool]]]:
+        """What was changed, as plain data that `from_changes` takes in another process."""
+        return [(where, asdict(spoiler), earlier) for where, spoiler, earlier in self._earlier]
+
+    @classmethod
+    def from_changes(
+        cls, changes: Iterable[tuple[str | None, dict[str, Any], dict[str, bool]]]
+    ) -> OffloadFixes:
+        """The object that `changes` described, to restore from."""
+        fixes = cls()
+        fixes._earlier = [(where, Spoiler(**plain), earlier) for where, plain, earlier in changes]
+        return fixes
 
     def restore(self) -> None:
         """Put back what `apply` changed, last change first; harmless when done already.

@@ -1,0 +1,173 @@
+"""Worker threads: one a queue, each running the hot loop without the GIL.
+
+A worker comes back to Python for stop, rotation, a finished file, a failure and a
+reached limit; what is decided then is here.  It tells the session through `notify`,
+which must be callable from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from xdpcap import _capture
+from xdpcap._capture import Capture
+from xdpcap.attachment import Attachment
+from xdpcap.errors import XdpcapError
+from xdpcap.files import Chain
+from xdpcap.stats import QueueAccount
+
+# How long a stop waits for the disk after the last packet.
+DISK_WAIT_S = 1.5
+# How often the ring is emptied once nothing more is wanted.
+DRAIN_INTERVAL_S = 0.002
+
+
+class Worker:
+    """Records one queue of one interface in a thread of its own."""
+
+    def __init__(
+        self,
+        attachment: Attachment,
+        queue: int,
+        capture: Capture,
+        chain: Chain,
+        *,
+        cpu: int | None,
+        notify: Callable[[], None],
+    ) -> None:
+        self.interface = attachment.link.name
+        self.queue = queue
+        self.error: str | None = None
+        self.limit_reached = False
+        self.disk_stuck = False
+        self._attachment = attachment
+        self._capture = capture
+        self._chain = chain
+        self._cpu = cpu
+        self._notify = notify
+        self._stop = threading.Event()
+        chain.account = self.account
+        name = f"{self.interface}-q{queue}"
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    # -- the session's side -----------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """Record what is in the ring, then end; the program must be detached before."""
+        self._stop.set()
+        self._capture.request_stop()
+
+    def request_rotation(self) -> None:
+        """Go on in a new file, now."""
+        self._capture.request_rotation()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def account(self, *, final: bool = False) -> QueueAccount:
+        """This queue's row of the ledger, as of now.
+
+        Read from the file backwards to the program, so that a packet on its way is in
+        flight and never missing.
+        """
+        sink = self._capture.sink
+        xsk = self._attachment.xsks[self.queue]
+        row = QueueAccount(self.interface, self.queue)
+        row.written, row.bytes_written, row.write_dropped, row.bytes_to_disk = sink.counters
+        row.beyond_limit = self._capture.beyond_limit
+        row.received = self._capture.received
+        row.bytes_received = self._capture.received_bytes
+        row.ring_fill = self._capture.waiting
+        row.ring_size = xsk.rx_size
+        row.zero_copy = bool(xsk.zero_copy)
+        row.attach_mode = self._attachment.attach_mode
+        row.current_file = self._chain.current_path
+        row.files = self._chain.file_count
+        self._attachment.count(row)
+        return row.settle(final=final)
+
+    @property
+    def stamped_by_worker(self) -> int:
+        """Packets that came without the program's metadata."""
+        return int(self._capture.no_meta)
+
+    # -- the thread ---------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            if self._cpu is not None:
+                os.sched_setaffinity(0, {self._cpu})
+            self._record()
+        except (XdpcapError, OSError) as exc:
+            self._fail(str(exc))
+        finally:
+            self._finish()
+
+    def _record(self) -> None:
+        while True:
+            reason = self._capture.run()
+            if reason == _capture.STOPPED:
+                return
+            if reason == _capture.FILE_DONE:
+                self._chain.collect()
+            elif reason == _capture.ROTATE:
+                self._rotate()
+            elif reason == _capture.WRITE_FAILED:
+                self._fail(self._write_error())
+            elif reason == _capture.LIMIT:
+                self._after_limit()
+                return
+            # NO_FILE: a rotation has failed and said so; what comes now is counted as
+            # write_dropped until the stop.
+
+    def _rotate(self) -> None:
+        try:
+            self._chain.rotate()
+        except OSError as exc:
+            self._fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
+        except XdpcapError as exc:
+            self._fail(str(exc))
+
+    def _after_limit(self) -> None:
+        """Keep the ring empty until the program is off, counting what comes."""
+        self.limit_reached = True
+        self._notify()
+        while not self._stop.wait(DRAIN_INTERVAL_S):
+            self._capture.drain()
+        time.sleep(DRAIN_INTERVAL_S)
+        self._capture.drain()
+
+    def _finish(self) -> None:
+        try:
+            self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+            if self._capture.sink.current_error and self.error is None:
+                self._fail(self._write_error())
+        except (XdpcapError, OSError) as exc:
+            self._fail(str(exc))
+
+    def _write_error(self) -> str:
+        number = self._capture.sink.current_error
+        path = self._chain.current_path or "the last file"
+        hint = {27: "the file-size limit (`ulimit -f`)", 28: "free some space or use --keep-size",
+                32: "the reader has gone"}.get(number, "")  # fmt: skip
+        return f"writing {path}: {os.strerror(number)}" + (f"; {hint}" if hint else "")
+
+    def _fail(self, text: str) -> None:
+        if self.error is None:
+            self.error = text
+        self._notify()
+
+    def close(self) -> None:
+        """Free the loop and the blocks; after join()."""
+        self._capture.close()
+        if not self.disk_stuck:
+            self._capture.sink.close()

@@ -1,0 +1,240 @@
+"""The chain of files of one queue, and the thread that completes them.
+
+A `FileChain` belongs to its worker thread: it opens the next file, switches the sink
+to it, and hands files whose last write has completed to the `Closer`, which owns them
+from then on: it cuts what failed, adds the interface statistics, closes and renames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from xdpcap._capture import SharedLimit
+from xdpcap._sink import FileSink, FinishedFile, choose_mode
+from xdpcap.errors import XdpcapError
+from xdpcap.savefile.directory import Directory, Part
+from xdpcap.savefile.headers import interface_statistics
+from xdpcap.stats import QueueAccount
+
+# Room kept free below --rotate-size for the interface statistics, bytes.
+TAIL_BYTES = 128
+
+
+@dataclass
+class _OpenFile:
+    part: Part
+    direct_fd: int
+    tail: bytes = b""
+
+
+@dataclass
+class _Job:
+    file: _OpenFile
+    finished: FinishedFile
+
+
+class Closer:
+    """Completes files in the background, in the order in which they were finished."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self.errors: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
+        self._thread.start()
+
+    def put(self, job: _Job) -> None:
+        """Take over a finished file; from any thread."""
+        self._jobs.put(job)
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Complete what is left and end the thread."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._complete(job)
+            except (OSError, XdpcapError) as exc:
+                self.errors.append(str(exc))
+
+    def _complete(self, job: _Job) -> None:
+        fd, size = job.file.part.fd, job.finished.size
+        if job.finished.error:
+            # What stands after the last whole record is torn; a reader must not see it.
+            os.ftruncate(fd, size)
+        try:
+            _write_all(fd, job.file.tail, size)
+            size += len(job.file.tail)
+        except OSError:
+            # A full disk holds no statistics either; the packets stay readable.
+            os.ftruncate(fd, size)
+        if job.file.direct_fd >= 0:
+            os.close(job.file.direct_fd)
+        self._directory.complete(job.file.part, job.finished.packets, size)
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
+
+
+class Chain(Protocol):
+    """What a worker does with its files, be they a directory's or one pipe."""
+
+    sink: FileSink | None
+    account: Callable[[], QueueAccount] | None
+    current_path: str
+    file_count: int
+
+    def open_first(self, make_sink: Callable[[str], FileSink]) -> None: ...
+    def rotate(self) -> None: ...
+    def collect(self) -> None: ...
+    def close(self, timeout_s: float) -> bool: ...
+    def discard(self) -> None: ...
+
+
+class FileChain:
+    """The files of one queue, one after the other.
+
+    `make_name(start_ns, sequence)` names a file, `header` stands at its start,
+    `account()` tells the counters for the statistics at its end (pcapng only, when
+    `with_statistics`).
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        closer: Closer,
+        *,
+        make_name: Callable[[int, int], str],
+        header: bytes,
+        with_statistics: bool,
+        limit: SharedLimit | None,
+    ) -> None:
+        self._directory = directory
+        self._closer = closer
+        self._make_name = make_name
+        self._header = header
+        self._with_statistics = with_statistics
+        self._limit = limit
+        self._sequence = 0
+        self._open: dict[int, _OpenFile] = {}
+        self._current = -1
+        self._started_ns = time.time_ns()
+        self.account: Callable[[], QueueAccount] | None = None
+        self.sink: FileSink | None = None
+        self.current_path = ""
+        self.file_count = 0
+
+    def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
+        """Open the first file; the file system decides how the sink writes.
+
+        `make_sink(mode)` makes the sink; see `xdpcap._sink.choose_mode`.
+        """
+        part = self._open_part()
+        try:
+            mode, direct_fd = choose_mode(part.fd)
+            self.sink = make_sink(mode)
+        except BaseException:
+            self._directory.discard(part)
+            raise
+        self._begin(part, direct_fd)
+
+    def rotate(self) -> None:
+        """Finish the current file and go on in the next.
+
+        Raises XdpcapError or OSError when there can be no next file; the old one is
+        finished all the same.
+        """
+        self.finish()
+        part = self._open_part()
+        _, direct_fd = choose_mode(part.fd, direct=self._sink.mode == "direct")
+        self._begin(part, direct_fd)
+
+    def finish(self) -> None:
+        """No more records for the current file."""
+        if self._current < 0:
+            return
+        self._open[self._current].tail = self._statistics()
+        self._sink.finish_file()
+        self._current = -1
+        self.current_path = ""
+        self.collect()
+
+    def collect(self) -> None:
+        """Hand the files whose last write has completed to the closer."""
+        for finished in self._sink.collect():
+            self._closer.put(_Job(self._open.pop(finished.index), finished))
+
+    def close(self, timeout_s: float) -> bool:
+        """Finish, wait for the disk, hand over; False when the disk took too long."""
+        self.finish()
+        whole = self._sink.wait(timeout_s)
+        self.collect()
+        return whole
+
+    def discard(self) -> None:
+        """Undo open_first() when the set-up failed later on: no empty file stays."""
+        for file in self._open.values():
+            if file.direct_fd >= 0:
+                os.close(file.direct_fd)
+            with contextlib.suppress(OSError):
+                self._directory.discard(file.part)
+        self._open.clear()
+        self._current = -1
+
+    @property
+    def _sink(self) -> FileSink:
+        assert self.sink is not None, "open_first() comes first"
+        return self.sink
+
+    def _open_part(self) -> Part:
+        start_ns = time.time_ns()
+        part = self._directory.open_part(
+            lambda sequence: self._make_name(start_ns, sequence), self._sequence + 1
+        )
+        self._sequence = part.sequence
+        return part
+
+    def _begin(self, part: Part, direct_fd: int) -> None:
+        while True:
+            try:
+                self._current = self._sink.open_file(part.fd, direct_fd, self._header)
+                break
+            except BlockingIOError:
+                # Every block is in flight: the disk is the bottleneck, the ring waits.
+                self._sink.wait(0.05)
+                self.collect()
+        if self._limit is not None:
+            self._limit.spend(len(self._header) + (TAIL_BYTES if self._with_statistics else 0))
+        self._open[self._current] = _OpenFile(part, direct_fd)
+        self.current_path = part.path_part
+        self.file_count += 1
+
+    def _statistics(self) -> bytes:
+        if not self._with_statistics or self.account is None:
+            return b""
+        row = self.account()
+        now_ns = time.time_ns()
+        return interface_statistics(
+            0,
+            now_ns,
+            starttime_ns=self._started_ns,
+            endtime_ns=now_ns,
+            ifrecv=row.seen,
+            ifdrop=row.rx_dropped + row.rx_ring_full,
+            filteraccept=row.redirected,
+            osdrop=row.write_dropped,
+            usrdeliv=row.written + row.in_flight,
+        )

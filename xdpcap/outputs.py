@@ -1,0 +1,174 @@
+"""Where a session's records go: a directory of files, or standard output.
+
+Both make a chain of files a queue, know what was completed, and are finished once all
+workers have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from xdpcap import __version__
+from xdpcap._capture import SharedLimit
+from xdpcap._sink import StreamLock
+from xdpcap.config import RecordConfig
+from xdpcap.files import Closer, FileChain
+from xdpcap.net import Link
+from xdpcap.pipe import Pipe, PipeChain
+from xdpcap.savefile import headers
+from xdpcap.savefile.directory import Directory
+from xdpcap.savefile.names import NameTemplate
+from xdpcap.stats import QueueAccount
+
+CLOCK_COMMENTS = {
+    "tai": "time: CLOCK_TAI read in the XDP program, one packet at a time; "
+    "its offset to UTC is measured every second",
+    "monotonic": "time: CLOCK_MONOTONIC read in the XDP program, one packet at a time; "
+    "its offset to UTC is measured every second",
+}
+
+
+def open_output(
+    config: RecordConfig, sources: Sequence[tuple[str, int]], report: Callable[[str], None]
+) -> DirectoryOutput | PipeOutput:
+    """The output that `config` names, checked; `sources` are (interface, queue) pairs."""
+    if config.to_stdout:
+        return PipeOutput(config)
+    return DirectoryOutput(config, sources, report)
+
+
+def _interface_block(config: RecordConfig, link: Link, clock: str) -> bytes:
+    return headers.interface_block(
+        snaplen=config.snaplen,
+        name=link.name,
+        description=link.alias or link.driver or None,
+        mac=bytes.fromhex(link.mac.replace(":", "")) if link.mac else None,
+        speed_bps=link.speed_mbps * 1_000_000 if link.speed_mbps else None,
+        os=headers.host_os(),
+        comment=CLOCK_COMMENTS[clock],
+    )
+
+
+def _section_header() -> bytes:
+    application = f"xdpcap {__version__}"
+    return headers.section_header(headers.host_hardware(), headers.host_os(), application)
+
+
+class DirectoryOutput:
+    """Rotating files in a directory."""
+
+    stream_lock: StreamLock | None = None
+
+    def __init__(
+        self,
+        config: RecordConfig,
+        sources: Sequence[tuple[str, int]],
+        report: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self._names = NameTemplate(config.name_template, ext=config.format)
+        # SIGHUP and a lost link rotate as well, so a name must always tell files apart.
+        self._names.check(sources, config.rotates)
+        self._directory = Directory(
+            config.output,
+            report=report,
+            pattern=self._names.pattern(config.interfaces),
+            keep_files=config.keep_files,
+            keep_size_bytes=config.keep_size_bytes,
+            post_rotate=config.post_rotate,
+        )
+        stale = self._directory.stale_parts()
+        if stale:
+            report(
+                f"{len(stale)} unfinished file{'s' if len(stale) > 1 else ''} of an earlier "
+                f"recording here, such as {stale[-1]}; readable up to its last flush"
+            )
+        self._closer = Closer(self._directory)
+        self._headers: dict[str, bytes] = {}
+        self._problems: list[str] | None = None
+
+    @property
+    def place(self) -> str:
+        """The directory, for people."""
+        return self._config.output
+
+    def describe(self, links: Iterable[Link], clock: str) -> None:
+        """Make the file headers from what the interfaces are."""
+        for link in links:
+            if self._config.format == "pcap":
+                self._headers[link.name] = headers.pcap_header(self._config.snaplen)
+            else:
+                block = _interface_block(self._config, link, clock)
+                self._headers[link.name] = _section_header() + block
+
+    def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> FileChain:
+        """The chain of one queue's files."""
+        return FileChain(
+            self._directory,
+            self._closer,
+            make_name=lambda start_ns, n: self._names.render(interface, queue, start_ns, n),
+            header=self._headers[interface],
+            with_statistics=self._config.format == "pcapng",
+            limit=limit,
+        )
+
+    def finish(self, rows: Iterable[QueueAccount]) -> list[str]:
+        """Complete all files; returns what went wrong.  After the workers have ended."""
+        if self._problems is None:
+            self._closer.close()
+            self._directory.close()
+            self._problems = self._closer.errors
+        return self._problems
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """The complete files as the report lists them."""
+        return [
+            {"path": file.path, "packets": file.packets, "bytes": file.bytes}
+            for file in self._directory.files
+        ]
+
+    def close(self) -> None:
+        """End the threads; idempotent."""
+        self.finish(())
+
+
+class PipeOutput:
+    """One stream on standard output."""
+
+    def __init__(self, config: RecordConfig) -> None:
+        self._config = config
+        self._pipe = Pipe()
+        self.stream_lock: StreamLock | None = self._pipe.lock
+
+    @property
+    def place(self) -> str:
+        """The output, for people."""
+        return "standard output"
+
+    def describe(self, links: Iterable[Link], clock: str) -> None:
+        """Write the headers of the stream."""
+        if self._config.format == "pcap":
+            self._pipe.write(headers.pcap_header(self._config.snaplen))
+            return
+        self._pipe.write(_section_header())
+        for link in links:
+            self._pipe.write(_interface_block(self._config, link, clock))
+
+    def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> PipeChain:
+        """A queue's records on the pipe."""
+        return PipeChain(self._pipe)
+
+    def finish(self, rows: Iterable[QueueAccount]) -> list[str]:
+        """Nothing is left to complete: a stream ends when its writer does."""
+        return []
+
+    @property
+    def files(self) -> list[dict[str, Any]]:
+        """None: the packets went to the pipe."""
+        return []
+
+    def close(self) -> None:
+        """Close our descriptor; idempotent."""
+        self._pipe.close()

@@ -1,0 +1,362 @@
+"""The recording session: the order of set-up and tear-down, and nothing else.
+
+Everything that changes the host is on one ExitStack, so that it is undone in reverse
+whatever happens; the program comes off before the sockets close.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from xdpcap import kernel, net, privileges
+from xdpcap._capture import SharedLimit
+from xdpcap.attachment import Attachment
+from xdpcap.config import RecordConfig
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.events import Events
+from xdpcap.net import netns
+from xdpcap.net.guardian import Guardian
+from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
+from xdpcap.recorder import InterfaceRecorder
+from xdpcap.savefile.rotation import RotationClock
+from xdpcap.stats import QueueAccount, reported_total, total
+from xdpcap.verdict import QueueVerdict, Verdict
+
+log = logging.getLogger(__name__)
+
+# Sockets, rings, maps, blocks and files of one queue, for `ulimit -n`.
+DESCRIPTORS_A_QUEUE = 24
+
+
+class SessionUi(Protocol):
+    """What the session needs of its terminal side."""
+
+    def verdict(self, verdict: Verdict) -> None: ...
+    def start(self) -> None: ...
+    def tick(
+        self,
+        accounts: list[QueueAccount],
+        totals: QueueAccount,
+        elapsed_s: float,
+        disk_rate_bytes: float,
+    ) -> None: ...
+    def message(self, text: str) -> None: ...
+    def finish(self, report: dict[str, Any]) -> None: ...
+
+
+def record_session(config: RecordConfig, ui: SessionUi) -> int:
+    """Record as `config` says until told to stop; returns the exit code.
+
+    0 when everything received is in the files or was counted as wished, 1 when
+    something went wrong on the way; XdpcapError when it could not begin.
+    """
+    config.validate()
+    kernel.require((4, 18), "AF_XDP")
+    kernel.require_af_xdp()
+    with contextlib.ExitStack() as stack:
+        return Session(config, ui, stack).run()
+
+
+class Session:
+    """One recording.  Owned by the main thread."""
+
+    def __init__(self, config: RecordConfig, ui: SessionUi, stack: contextlib.ExitStack) -> None:
+        self._config = config
+        self._ui = ui
+        self._stack = stack
+        self._recorders: dict[str, InterfaceRecorder] = {}
+        self._gone: dict[str, float] = {}
+        self._retired: list[QueueAccount] = []
+        self._uncovered: dict[str, int] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._problems: list[str] = []
+        self._limit: SharedLimit | None = None
+        self._output: DirectoryOutput | PipeOutput
+        self._events: Events
+
+    def run(self) -> int:
+        """The whole life of the session."""
+        config = self._config
+        if config.netns is not None:
+            netns.enter(config.netns)
+        privileges.require(config.umem_size_bytes)
+        privileges.raise_memlock()
+        links = [self._admit(name) for name in config.interfaces]
+        sources = [
+            (link.name, queue)
+            for link in links
+            for queue in net.choose_queues(link.name, config.queues)
+        ]
+        self._output = open_output(config, sources, self._ui.message)
+        self._stack.callback(self._output.close)
+        self._events = self._stack.enter_context(Events())
+        self._fix_offloads(links)
+        if config.count is not None or config.max_size_bytes is not None:
+            self._limit = SharedLimit(config.count, config.max_size_bytes)
+        attachments = [self._attach(link) for link in links]
+        if config.user is not None:
+            privileges.drop_to(config.user)
+        self._output.describe([a.link for a in attachments], attachments[0].variant.clock)
+        for interface_id, attachment in enumerate(attachments):
+            self._make_recorder(interface_id, attachment)
+        started = time.time()
+        self._record()
+        report = self._finish(started)
+        self._ui.finish(report)
+        for problem in self._problems:
+            self._ui.message(problem)
+        return 1 if self._problems else 0
+
+    # -- set-up ---------------------------------------------------------------------------
+
+    def _admit(self, name: str) -> net.Link:
+        """The interface, unless recording it would do harm."""
+        link = net.get_link(name)
+        if not self._config.force:
+            reason = net.refusal(name)
+            if reason is not None:
+                raise UsageError(reason)
+        if not link.up:
+            raise XdpcapError(f"{name} is down; `{self._command(f'ip link set {name} up')}`")
+        return link
+
+    def _command(self, command: str) -> str:
+        return netns.command_in(self._config.netns, command)
+
+    def _spoilers(self, link: net.Link, mode: str, multi_buffer: bool) -> list[net.Spoiler]:
+        return net.spoilers(link, mode, self._config.frame_size, multi_buffer, self._config.netns)
+
+    def _fix_offloads(self, links: list[net.Link]) -> None:
+        if not self._config.fix_offloads:
+            return
+        found = [
+            spoiler
+            for link in links
+            for spoiler in self._spoilers(link, self._config.attach, kernel.has_multi_buffer())
+        ]
+        self._stack.enter_context(Guardian(found, self._config.netns))
+
+    def _attach(self, link: net.Link) -> Attachment:
+        config = self._config
+        # Read before attaching: virtio_net shows more queues while a program is on.
+        queue_count = net.rx_queue_count(link.name)
+        queues = net.choose_queues(link.name, config.queues)
+        if config.promiscuous:
+            self._stack.enter_context(net.Promiscuous(link.name))
+        attachment = Attachment(config, link, queues, queue_count)
+        self._stack.callback(attachment.close)
+        verdict = self._verdict(attachment)
+        self._verdicts[link.name] = verdict
+        self._ui.verdict(verdict)
+        return attachment
+
+    def _verdict(self, attachment: Attachment) -> Verdict:
+        link, variant = attachment.link, attachment.variant
+        queues = [
+            QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
+            for queue, xsk in attachment.xsks.items()
+        ]
+        found = self._spoilers(link, attachment.attach_mode, all(q.multi_buffer for q in queues))
+        return Verdict(
+            interface=link.name,
+            driver=link.driver,
+            attach_mode=attachment.attach_mode,
+            queues=queues,
+            queue_count=attachment.queue_count,
+            mtu=link.mtu,
+            clock=CLOCK_TEXT[variant.clock],
+            metadata="program",
+            kernel=os.uname().release,
+            memory=self._memory_line(attachment),
+            spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
+        )
+
+    def _memory_line(self, attachment: Attachment) -> str:
+        config = self._config
+        text = (
+            f"{config.umem_size_bytes >> 20} MiB a queue, frames of {config.frame_size} bytes, "
+            f"rings of {config.effective_ring_size}"
+        )
+        if not config.hugepages:
+            return text
+        if attachment.hugepages:
+            return f"{text}, huge pages"
+        return f"{text}, no huge pages free (`sysctl vm.nr_hugepages=N`)"
+
+    def _make_recorder(self, interface_id: int, attachment: Attachment) -> None:
+        recorder = InterfaceRecorder(
+            self._config,
+            attachment,
+            interface_id,
+            self._output,
+            limit=self._limit,
+            notify=self._events.notify,
+        )
+        self._recorders[attachment.link.name] = recorder
+
+    # -- recording ------------------------------------------------------------------------
+
+    def _record(self) -> None:
+        config = self._config
+        for recorder in self._recorders.values():
+            recorder.start()
+        if not config.quiet:
+            names = ", ".join(self._recorders)
+            self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
+        self._ui.start()
+        clock = None
+        if config.rotate_interval_s is not None:
+            clock = RotationClock(config.rotate_interval_s, config.rotate_align, time.time_ns())
+        begun = last_tick = time.monotonic()
+        disk_bytes = 0
+        while not self._over(begun):
+            self._events.wait(self._next_deadline(begun, last_tick, clock))
+            self._watch_links()
+            if self._events.take_hangup() or (clock is not None and clock.due(time.time_ns())):
+                for recorder in self._recorders.values():
+                    recorder.rotate()
+            now = time.monotonic()
+            if now - last_tick >= config.stats_interval_s:
+                rows = self._accounts()
+                summary = total(rows)
+                rate = (summary.bytes_to_disk - disk_bytes) / (now - last_tick)
+                disk_bytes, last_tick = summary.bytes_to_disk, now
+                self._ui.tick(rows, summary, now - begun, rate)
+
+    def _over(self, begun: float) -> bool:
+        if self._events.stopped or self._problems:
+            return True
+        for recorder in self._recorders.values():
+            self._problems += recorder.errors
+        if self._problems or any(r.limit_reached for r in self._recorders.values()):
+            return True
+        duration = self._config.duration_s
+        return duration is not None and time.monotonic() - begun >= duration
+
+    def _next_deadline(self, begun: float, last_tick: float, clock: RotationClock | None) -> float:
+        """Seconds until something is due."""
+        now = time.monotonic()
+        due = [last_tick + self._config.stats_interval_s - now]
+        if self._config.duration_s is not None:
+            due.append(begun + self._config.duration_s - now)
+        if clock is not None:
+            due.append((clock.deadline_ns - time.time_ns()) / 1e9)
+        return max(min(due), 0.0)
+
+    def _accounts(self, *, final: bool = False) -> list[QueueAccount]:
+        return [row for r in self._recorders.values() for row in r.accounts(final=final)]
+
+    # -- links ------------------------------------------------------------------------------
+
+    def _watch_links(self) -> None:
+        for event in self._events.link_events():
+            recorder = self._recorders.get(event.name)
+            if recorder is not None and recorder.link.index == event.index:
+                self._link_changed(event, recorder)
+            elif event.name in self._gone and event.up:
+                self._come_back(event.name)
+
+    def _link_changed(self, event: net.LinkEvent, recorder: InterfaceRecorder) -> None:
+        name = event.name
+        if event.deleted:
+            self._lose(name, "was deleted")
+            self._retire(name)
+        elif not event.up and name not in self._gone:
+            self._lose(name, "went down")
+            # The files so far are complete while it is away.
+            recorder.rotate()
+        elif event.up and name in self._gone:
+            away = time.monotonic() - self._gone.pop(name)
+            self._ui.message(f"{name} is back after {away:.1f} s; recording goes on")
+        elif event.up and not event.carrier:
+            log.info("%s has no carrier", name)
+
+    def _lose(self, name: str, what: str) -> None:
+        self._gone[name] = time.monotonic()
+        if self._config.wait_link:
+            self._ui.message(f"{name} {what}; waiting for it to come back")
+        else:
+            self._problems.append(
+                f"{name} {what} while recording; the files so far are complete, "
+                "--wait-link waits for it"
+            )
+
+    def _retire(self, name: str) -> None:
+        """Take down the recorder of an interface that has gone, keeping its account."""
+        recorder = self._recorders.pop(name)
+        recorder.detach()
+        self._problems += recorder.stop()
+        self._retired += recorder.accounts(final=True)
+        self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
+        recorder.close()
+
+    def _come_back(self, name: str) -> None:
+        """Record an interface that was deleted and made again."""
+        away = time.monotonic() - self._gone.pop(name)
+        interface_id = self._config.interfaces.index(name)
+        try:
+            attachment = self._attach(net.get_link(name))
+            self._make_recorder(interface_id, attachment)
+        except XdpcapError as exc:
+            self._problems.append(f"{name} is back, but: {exc}")
+            return
+        self._recorders[name].start()
+        self._ui.message(f"{name} is back after {away:.1f} s; recording goes on")
+
+    # -- end ----------------------------------------------------------------------------------
+
+    def _finish(self, started: float) -> dict[str, Any]:
+        """Stop everything in the order that loses nothing; returns the report."""
+        for recorder in self._recorders.values():
+            recorder.detach()
+        for recorder in self._recorders.values():
+            self._problems += recorder.stop()
+            self._problems += [e for e in recorder.errors if e not in self._problems]
+        rows = self._retired + self._accounts(final=True)
+        for name, recorder in self._recorders.items():
+            self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
+            recorder.close()
+        self._problems += self._output.finish(rows)
+        return self._report(rows, started)
+
+    def _report(self, rows: list[QueueAccount], started: float) -> dict[str, Any]:
+        summary = total(rows)
+        passed_by = sum(self._uncovered.values())
+        summary.passed += passed_by
+        summary.seen += passed_by
+        return {
+            "interfaces": list(self._report_interfaces(rows)),
+            "total": reported_total(summary),
+            "files": self._output.files,
+            "started": _iso(started),
+            "ended": _iso(time.time()),
+            "clock": next(iter(self._verdicts.values())).clock,
+        }
+
+    def _report_interfaces(self, rows: list[QueueAccount]) -> Iterator[dict[str, Any]]:
+        for name, verdict in self._verdicts.items():
+            yield {
+                "name": name,
+                "driver": verdict.driver,
+                "mtu": verdict.mtu,
+                "queue_count": verdict.queue_count,
+                "attach_mode": verdict.attach_mode,
+                "uncovered_passed": self._uncovered.get(name, 0),
+                "queues": [row.reported() for row in rows if row.interface == name],
+            }
+
+
+CLOCK_TEXT = {
+    "tai": "CLOCK_TAI, to UTC every second",
+    "monotonic": "CLOCK_MONOTONIC, to UTC every second",
+}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

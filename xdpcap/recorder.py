@@ -1,0 +1,151 @@
+"""One interface being recorded: its attachment, its workers, their files.
+
+Made by the session, which also takes it down: stop() has the order that loses nothing
+(program off, rings emptied, blocks on disk, sockets closed).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from xdpcap._capture import Capture, SharedLimit
+from xdpcap._sink import FileSink, StreamLock
+from xdpcap.attachment import Attachment
+from xdpcap.config import RecordConfig
+from xdpcap.engine import Worker
+from xdpcap.files import TAIL_BYTES, Chain
+from xdpcap.net import Link
+from xdpcap.stats import QueueAccount
+
+# In generic mode a packet may still be in the program when the detach returns; it is
+# through within a scheduler tick.
+SETTLE_S = 0.004
+# A stop may take so long before it is said to hang: disk, then detach.
+JOIN_S = 5.0
+
+
+class Output(Protocol):
+    """Where records go: how to make a queue's chain of files."""
+
+    @property
+    def stream_lock(self) -> StreamLock | None: ...
+    def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> Chain: ...
+
+
+class InterfaceRecorder:
+    """Records `queues` of one interface until stop().
+
+    `limit` is shared with other interfaces; `notify` is called from worker threads when
+    the session should look.  Raises XdpcapError with nothing left behind.
+    """
+
+    def __init__(
+        self,
+        config: RecordConfig,
+        attachment: Attachment,
+        interface_id: int,
+        output: Output,
+        *,
+        limit: SharedLimit | None,
+        notify: Callable[[], None],
+    ) -> None:
+        self.attachment = attachment
+        self.workers: list[Worker] = []
+        self._config = config
+        self._output = output
+        self._limit = limit
+        self._notify = notify
+        chains: list[Chain] = []
+        try:
+            for number, queue in enumerate(attachment.queues):
+                chain = output.make_chain(attachment.link.name, queue, limit)
+                chains.append(chain)
+                self.workers.append(self._worker(number, queue, interface_id, chain))
+        except BaseException:
+            for chain in chains:
+                chain.discard()
+            raise
+
+    @property
+    def link(self) -> Link:
+        """The interface as it was at the start."""
+        return self.attachment.link
+
+    def _worker(self, number: int, queue: int, interface_id: int, chain: Chain) -> Worker:
+        config = self._config
+        chain.open_first(self._make_sink)
+        assert chain.sink is not None
+        rotate_size = config.rotate_size_bytes or 0
+        capture = Capture(
+            self.attachment.xsks[queue],
+            chain.sink,
+            format=config.format,
+            snaplen=config.snaplen,
+            interface_id=interface_id if config.to_stdout else 0,
+            clock=self.attachment.variant.clock,
+            batch=min(config.batch, config.effective_ring_size),
+            flush_interval_s=config.flush_interval_s,
+            rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,
+            rotate_packets=config.rotate_packets or 0,
+            busy_poll=config.busy_poll,
+            limit=self._limit,
+        )
+        cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+        return Worker(self.attachment, queue, capture, chain, cpu=cpu, notify=self._notify)
+
+    def _make_sink(self, mode: str) -> FileSink:
+        config = self._config
+        return FileSink(
+            config.write_buffer_bytes, config.write_buffer_count, mode, self._output.stream_lock
+        )
+
+    def start(self) -> None:
+        """Start the workers, then let packets come."""
+        for worker in self.workers:
+            worker.start()
+        self.attachment.start()
+
+    def rotate(self) -> None:
+        """Every queue goes on in a new file."""
+        for worker in self.workers:
+            worker.request_rotation()
+
+    @property
+    def errors(self) -> list[str]:
+        """What went wrong in the workers, one line each."""
+        return [f"{self.link.name}: {w.error}" for w in self.workers if w.error]
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether a worker has been refused a packet by the shared limit."""
+        return any(worker.limit_reached for worker in self.workers)
+
+    def accounts(self, *, final: bool = False) -> list[QueueAccount]:
+        """The rows of this interface's queues."""
+        return [worker.account(final=final) for worker in self.workers]
+
+    def detach(self) -> None:
+        """Take the program off: no further packet comes."""
+        self.attachment.detach()
+
+    def stop(self) -> list[str]:
+        """Empty rings and blocks after detach(); returns what could not be done."""
+        time.sleep(SETTLE_S)
+        for worker in self.workers:
+            worker.request_stop()
+        problems = []
+        deadline = time.monotonic() + JOIN_S
+        for worker in self.workers:
+            if not worker.join(max(deadline - time.monotonic(), 0.1)):
+                problems.append(f"{self.link.name}: queue {worker.queue} does not stop")
+            elif worker.disk_stuck:
+                problems.append(f"{self.link.name}: the disk did not take the last blocks in time")
+        return problems
+
+    def close(self) -> None:
+        """Free everything; after stop()."""
+        for worker in self.workers:
+            worker.close()
+        self.attachment.close()
