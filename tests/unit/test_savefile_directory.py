@@ -186,11 +186,12 @@ def test_a_name_that_is_taken_is_left_alone_and_the_next_one_used(directory, tmp
     assert (tmp_path / (name(1) + suffix)).read_bytes() == b"older"
 
 
-def test_a_taken_name_without_a_sequence_is_a_usage_error(directory, tmp_path):
-    (tmp_path / "a.pcapng").write_bytes(b"older")
+@pytest.mark.parametrize("taken", ["a.pcapng", "a.pcapng.part"])
+def test_a_taken_name_without_a_sequence_is_a_usage_error(directory, tmp_path, taken):
+    (tmp_path / taken).write_bytes(b"older")
     message = refusal(lambda: directory.open_part(lambda sequence: "a.pcapng"))
-    assert "a.pcapng: exists already and is not overwritten" in message
-    assert entries(tmp_path) == ["a.pcapng"]
+    assert message.startswith(f"{tmp_path / taken}: exists already and is not overwritten")
+    assert entries(tmp_path) == [taken]
 
 
 def test_a_dangling_link_is_not_followed(directory, tmp_path):

@@ -122,8 +122,9 @@ class Directory:
                 fd = os.open(part, flags, 0o644)
             except FileExistsError:
                 if make_name(sequence + 1) == os.path.basename(final):
+                    taken = final if os.path.lexists(final) else part
                     raise UsageError(
-                        f"{final}: exists already and is not overwritten; move it away, "
+                        f"{taken}: exists already and is not overwritten; move it away, "
                         "or add {start} or {sequence} to --name"
                     ) from None
                 sequence += 1
