@@ -1,0 +1,92 @@
+"""Fixtures of the lab: root, network namespaces and a veth pair.
+
+A machine that can't have a lab skips these tests and says why; with
+XDPCAP_REQUIRE_LAB=1 they fail instead, so that nothing is missed where it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recording import Recorder
+
+from xdpcap.errors import KernelError
+from xdpcap.lab import Lab, sweep
+
+# What a machine may lack: privileges, or a kernel with namespaces, veth and AF_XDP.
+LACKING = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+@functools.cache
+def why_no_lab() -> str | None:
+    """What keeps this machine from having a lab; None when nothing does.
+
+    Any other failure is a mistake of ours and shows as one.
+    """
+    if os.geteuid() != 0:
+        return "the lab needs root"
+    sweep()
+    try:
+        with Lab():
+            return None
+    except KernelError as exc:
+        if exc.errno in LACKING:
+            return f"no lab on this machine: {exc}"
+        raise
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    reason = why_no_lab()
+    if reason is None:
+        return
+    if os.environ.get("XDPCAP_REQUIRE_LAB") == "1":
+        pytest.fail(f"{reason} (XDPCAP_REQUIRE_LAB=1)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def make_lab() -> Iterator[Callable[..., Lab]]:
+    """A factory of labs, with `Lab`'s parameters; they go with the test."""
+    with contextlib.ExitStack() as stack:
+        yield lambda *args, **kwargs: stack.enter_context(Lab(*args, **kwargs))
+
+
+@pytest.fixture
+def lab(make_lab: Callable[..., Lab]) -> Lab:
+    """A lab of one queue."""
+    return make_lab()
+
+
+@pytest.fixture
+def record(
+    request: pytest.FixtureRequest, make_lab: Callable[..., Lab], tmp_path: Path
+) -> Iterator[Callable[..., Recorder]]:
+    """A factory of `Recorder`: `record("--json", lab=..., directory=..., ready=...)`.
+
+    Without a lab of its own it records in the fixture `lab`, without a directory into
+    `captures` under tmp_path.  What still runs at the end of the test is killed.
+    """
+    running: list[Recorder] = []
+    # Asking for make_lab and lab here makes the recorders end before their labs do.
+    default_lab = request.getfixturevalue("lab") if "lab" in request.fixturenames else None
+
+    def start(*arguments: str, lab: Lab | None = None, **options: Any) -> Recorder:
+        chosen = lab or default_lab
+        assert chosen is not None, "the test has no `lab`: pass one"
+        directory = options.pop("directory", tmp_path / "captures")
+        directory.mkdir(exist_ok=True)
+        recorder = Recorder(chosen, directory, arguments, **options)
+        running.append(recorder)
+        return recorder
+
+    yield start
+    for recorder in running:
+        if recorder.process.poll() is None:
+            recorder.kill()
