@@ -39,7 +39,7 @@ P = ParamSpec("P")
 WIDTH_OFF_TERMINAL = 120
 
 
-class _Stderr(Console):
+class StderrConsole(Console):
     """A console that reports a closed pipe as the error it is.
 
     rich's own answer is to point standard output at /dev/null and to exit,
@@ -233,4 +233,4 @@ def _stderr_console() -> Console:
     # A width that somebody set is kept. force_terminal as it is: FORCE_COLOR may ask for
     # colours in a pipe, but a table that moves the cursor there would be garbage.
     width = None if on_terminal or "COLUMNS" in os.environ else WIDTH_OFF_TERMINAL
-    return _Stderr(stderr=True, force_terminal=on_terminal, width=width, highlight=False)
+    return StderrConsole(stderr=True, force_terminal=on_terminal, width=width, highlight=False)
