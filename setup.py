@@ -39,7 +39,9 @@ LIBRARIES = {
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],
     "_capture": ["libxdp", "libbpf", "liburing"],
+    "_blocks": ["liburing"],
     "_sink": ["liburing"],
+    "_loop": ["libxdp", "libbpf", "liburing"],
     "_generator": ["libbpf"],
 }
 

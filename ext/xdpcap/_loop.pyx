@@ -1,0 +1,432 @@
+"""The hot loop: frames from the RX ring into blocks.
+
+Purpose: take packets off a queue's RX ring, encode them once into the sink's open
+block, give the frames back to the fill ring; know the time and the losses.
+Owner: one worker thread a CaptureState.  The two flags may be set and the counters
+read from any thread.
+Frees: nothing; `_capture` owns the struct, the socket and the sink.
+
+Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from xdpcap._blocks cimport (
+    Sink,
+    sink_commit,
+    sink_failed,
+    sink_flush,
+    sink_reap,
+    sink_room,
+    sink_wait,
+)
+from xdpcap._savefile cimport encode_head, encode_tail, record_bound
+from xdpcap._xsk cimport read_statistics
+from xdpcap.libxdp cimport (
+    XDP_PKT_CONTD,
+    xdp_desc,
+    xdp_statistics,
+    xsk_ring_cons__cancel,
+    xsk_ring_cons__peek,
+    xsk_ring_cons__release,
+    xsk_ring_cons__rx_desc,
+    xsk_ring_prod__fill_addr,
+    xsk_ring_prod__needs_wakeup,
+    xsk_ring_prod__reserve,
+    xsk_ring_prod__submit,
+)
+
+
+cdef extern from "xdpcap_abi.h" nogil:
+    enum:
+        XDPCAP_META_MAGIC
+        XDPCAP_META_TS
+        XDPCAP_META_ORIGLEN
+
+    struct xdpcap_meta:
+        uint64_t ts_ns
+        uint32_t origlen
+        uint32_t flags
+        uint32_t magic
+
+cdef extern from *:
+    """
+    #include <poll.h>
+    #include <time.h>
+    #include <unistd.h>
+    #include <sys/socket.h>
+    """
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
+    short POLLIN
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int clock_gettime(int clock, timespec *ts) nogil
+    int nanosleep(const timespec *ts, timespec *rest) nogil
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
+    ssize_t read(int fd, void *buf, size_t n) nogil
+    ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
+    int MSG_DONTWAIT
+    void prefetch "__builtin_prefetch"(const void *address) nogil
+    int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
+    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
+    int64_t atomic_sub "__atomic_sub_fetch"(int64_t *p, int64_t value, int order) nogil
+    int64_t atomic_load_i64 "__atomic_load_n"(int64_t *p, int order) nogil
+    int __ATOMIC_RELAXED
+
+cdef enum:
+    META_BYTES = 32
+    # A loss is looked for so often; the getsockopt costs about 0.3 us.
+    STATISTICS_EVERY_NS = 10000000
+    # The kernel's clock against UTC.
+    CLOCK_EVERY_NS = 1000000000
+    POLL_MS = 100
+    # Bounds of the pause between two looks at a busy ring; see _pause().
+    PAUSE_MIN_NS = 20000
+    PAUSE_MAX_NS = 1000000
+    # How long a stop waits for a disk that takes no block.
+    STOP_WAIT_NS = 1500000000
+
+
+cdef inline uint64_t _clock_ns(int clock) noexcept nogil:
+    cdef timespec ts
+    clock_gettime(clock, &ts)
+    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+
+
+cdef int64_t utc_offset(int clock) noexcept nogil:
+    """UTC minus `clock`, from the tightest of five bracketed readings."""
+    cdef uint64_t before, utc, after, best = <uint64_t>-1
+    cdef int64_t offset = 0
+    cdef int i
+    for i in range(5):
+        before = _clock_ns(clock)
+        utc = _clock_ns(CLOCK_REALTIME)
+        after = _clock_ns(clock)
+        if after - before < best:
+            best = after - before
+            offset = <int64_t>utc - <int64_t>(before + (after - before) // 2)
+    return offset
+
+
+cdef void _periodic(CaptureState *c, uint64_t now) noexcept nogil:
+    """What is done by the clock: losses, the offset to UTC."""
+    cdef xdp_statistics stats
+    cdef uint64_t dropped
+    if now >= c.statistics_due_ns:
+        c.statistics_due_ns = now + STATISTICS_EVERY_NS
+        if read_statistics(c.fd, &stats) == 0:
+            dropped = stats.rx_dropped + stats.rx_ring_full
+            c.encoder.drop_count += dropped - c.dropped_seen
+            c.dropped_seen = dropped
+    if now >= c.clock_due_ns:
+        c.clock_due_ns = now + CLOCK_EVERY_NS
+        c.clock_offset_ns = utc_offset(c.clock)
+
+
+# ---------------------------------------------------------------- one packet
+
+cdef inline uint32_t _chain(const CaptureState *c, uint32_t index, uint32_t available,
+                            uint32_t *length) noexcept nogil:
+    """Descriptors of the packet at `index`, 0 when its end is not there yet."""
+    cdef const xdp_desc *desc
+    cdef uint32_t i
+    length[0] = 0
+    for i in range(available):
+        desc = xsk_ring_cons__rx_desc(c.rx, index + i)
+        length[0] += desc.len
+        if not desc.options & XDP_PKT_CONTD:
+            return i + 1
+    return 0
+
+
+cdef inline uint64_t _stamp(CaptureState *c, const xdp_desc *desc, uint32_t *origlen) noexcept nogil:
+    """The packet's time in UTC and its length on the wire, from its metadata.
+
+    The mark is wiped, because copy mode reuses the memory and a later packet may come
+    without metadata.
+    """
+    cdef xdpcap_meta *meta = <xdpcap_meta *>(c.area + desc.addr - META_BYTES)
+    if meta.magic != XDPCAP_META_MAGIC:
+        c.no_meta += 1
+        return _clock_ns(CLOCK_REALTIME)
+    meta.magic = 0
+    if meta.flags & XDPCAP_META_ORIGLEN and meta.origlen > origlen[0]:
+        origlen[0] = meta.origlen
+    if meta.flags & XDPCAP_META_TS:
+        return <uint64_t>(<int64_t>meta.ts_ns + c.clock_offset_ns)
+    return _clock_ns(CLOCK_REALTIME)
+
+
+cdef inline void _copy(const CaptureState *c, uint32_t index, uint32_t frames,
+                       unsigned char *out, uint32_t caplen) noexcept nogil:
+    cdef const xdp_desc *desc
+    cdef uint32_t i, part
+    for i in range(frames):
+        desc = xsk_ring_cons__rx_desc(c.rx, index + i)
+        part = desc.len if desc.len < caplen else caplen
+        memcpy(out, c.area + desc.addr, part)
+        out += part
+        caplen -= part
+
+
+cdef inline Reason _may_record(CaptureState *c, uint64_t bound) noexcept nogil:
+    """Whether the next record can go into the current file now."""
+    cdef Sink *s = c.sink
+    if sink_room(s) < bound:
+        return RUN_NO_ROOM
+    # A file takes one packet at least, or a small limit would rotate for ever.
+    if s.file.packets:
+        if c.rotate_packets and s.file.packets >= c.rotate_packets:
+            return RUN_ROTATE
+        if c.rotate_size and s.file.size + bound > c.rotate_size:
+            return RUN_ROTATE
+    if c.budget != NULL:
+        if (atomic_sub(&c.budget.packets, 1, __ATOMIC_RELAXED) < 0
+                or atomic_sub(&c.budget.bytes, <int64_t>bound, __ATOMIC_RELAXED) < 0):
+            return RUN_LIMIT
+    return RUN_ON
+
+
+cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
+                           uint32_t length) noexcept nogil:
+    """Encode one packet of `frames` descriptors into the open block."""
+    cdef const xdp_desc *desc = xsk_ring_cons__rx_desc(c.rx, index)
+    cdef uint32_t caplen = length if length < c.encoder.snaplen else c.encoder.snaplen
+    cdef uint32_t origlen = length, head
+    cdef uint64_t ts_ns
+    cdef unsigned char *out
+    cdef Reason reason
+    if sink_failed(c.sink):
+        c.sink.write_dropped += 1
+    else:
+        reason = _may_record(c, record_bound(&c.encoder, caplen))
+        if reason != RUN_ON:
+            return reason
+        ts_ns = _stamp(c, desc, &origlen)
+        out = c.sink.out
+        head = encode_head(&c.encoder, out, ts_ns, caplen, origlen)
+        if frames == 1:
+            memcpy(out + head, c.area + desc.addr, caplen)
+        else:
+            _copy(c, index, frames, out + head, caplen)
+        sink_commit(c.sink, encode_tail(&c.encoder, out, caplen), caplen)
+        if c.first_ts_ns == 0:
+            c.first_ts_ns = ts_ns
+        c.last_ts_ns = ts_ns
+    c.received += 1
+    c.received_bytes += length
+    return RUN_ON
+
+
+# ---------------------------------------------------------------- one batch
+
+cdef void _give_back(CaptureState *c, uint32_t index, uint32_t count) noexcept nogil:
+    """Frames of `count` descriptors to the fill ring, descriptors to the kernel."""
+    cdef uint32_t fill_index = 0, i
+    # No more frames circulate than the fill ring has entries: this can't fail.
+    xsk_ring_prod__reserve(c.fill, count, &fill_index)
+    for i in range(count):
+        xsk_ring_prod__fill_addr(c.fill, fill_index + i)[0] = (
+            xsk_ring_cons__rx_desc(c.rx, index + i).addr & c.frame_mask)
+    xsk_ring_prod__submit(c.fill, count)
+    xsk_ring_cons__release(c.rx, count)
+
+
+cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
+    """Record what is in the RX ring, up to `want` descriptors."""
+    cdef uint32_t index = 0, length = 0, done = 0, frames, count
+    cdef const xdp_desc *ahead
+    cdef Reason reason = RUN_ON
+    count = xsk_ring_cons__peek(c.rx, want, &index)
+    while done < count:
+        # Fetch the lines of a packet some way ahead: they are in another core's cache.
+        if done + 4 < count:
+            ahead = xsk_ring_cons__rx_desc(c.rx, index + done + 4)
+            prefetch(c.area + ahead.addr - META_BYTES)
+            prefetch(c.area + ahead.addr)
+        frames = _chain(c, index + done, count - done, &length)
+        if frames == 0:
+            reason = RUN_PARTIAL
+            break
+        reason = _record(c, index + done, frames, length)
+        if reason != RUN_ON:
+            break
+        done += frames
+    if done < count:
+        xsk_ring_cons__cancel(c.rx, count - done)
+    if done:
+        _give_back(c, index, done)
+    taken[0] = done
+    return reason
+
+
+cdef uint32_t waiting(const CaptureState *c) noexcept nogil:
+    """Descriptors in the RX ring that have not been taken."""
+    return c.rx.producer[0] - c.rx.consumer[0]
+
+
+cdef void discard_all(CaptureState *c) noexcept nogil:
+    """Empty the RX ring after a limit was reached."""
+    cdef uint32_t index = 0, count, i
+    while True:
+        count = xsk_ring_cons__peek(c.rx, c.batch, &index)
+        if count == 0:
+            return
+        for i in range(count):
+            if not xsk_ring_cons__rx_desc(c.rx, index + i).options & XDP_PKT_CONTD:
+                c.beyond_limit += 1
+        _give_back(c, index, count)
+
+
+# ---------------------------------------------------------------- waiting
+
+cdef void _pause(CaptureState *c, uint32_t taken) noexcept nogil:
+    """Sleep between two looks at a busy ring instead of asking to be woken.
+
+    A wake-up for every NAPI batch costs both sides more than the packets do.  The pause
+    is steered so that a sixteenth of the ring is waiting at each look, which leaves
+    fifteen sixteenths to ride out a delay.
+    """
+    cdef timespec ts
+    cdef uint32_t target = c.rx.size // 16
+    if taken > target:
+        c.pause_ns = c.pause_ns // 2
+    elif taken < target // 2:
+        c.pause_ns += c.pause_ns // 4
+    c.pause_ns = min(max(c.pause_ns, <uint64_t>PAUSE_MIN_NS), <uint64_t>PAUSE_MAX_NS)
+    if taken > c.rx.size // 2:
+        return
+    ts.tv_sec = 0
+    ts.tv_nsec = <long>c.pause_ns
+    c.wait_count += 1
+    nanosleep(&ts, NULL)
+
+
+cdef void _poll_idle(CaptureState *c, uint64_t now) noexcept nogil:
+    """Sleep until a packet comes, the worker is wanted, or a flush is due."""
+    cdef pollfd[2] waiting
+    cdef uint64_t junk
+    cdef int timeout_ms = POLL_MS
+    cdef uint64_t due
+    if c.sink.flight_count:
+        timeout_ms = 1
+    elif c.sink.unflushed_since_ns:
+        due = c.sink.unflushed_since_ns + c.flush_interval_ns
+        timeout_ms = 0 if due <= now else <int>min(<uint64_t>POLL_MS, (due - now) // 1000000 + 1)
+    waiting[0].fd = c.fd
+    waiting[0].events = POLLIN
+    waiting[1].fd = c.wake_fd
+    waiting[1].events = POLLIN
+    c.wait_count += 1
+    if poll(waiting, 2, timeout_ms) > 0 and waiting[1].revents:
+        read(c.wake_fd, &junk, sizeof(junk))
+
+
+cdef void _wait(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
+    if c.busy_poll or xsk_ring_prod__needs_wakeup(c.fill):
+        # Drives the NAPI when busy polling; else tells a driver that ran out of fill
+        # descriptors that there are some again.
+        recvfrom(c.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL)
+    if c.busy_poll:
+        return
+    if taken:
+        _pause(c, taken)
+    else:
+        _poll_idle(c, now)
+
+
+# ---------------------------------------------------------------- the loop
+
+cdef Reason _no_room(CaptureState *c, uint64_t now) noexcept nogil:
+    """Every block is in flight: the disk is the bottleneck.  Frames stay in the ring."""
+    if c.stop_seen_ns and now - c.stop_seen_ns > STOP_WAIT_NS:
+        return RUN_STOPPED
+    sink_wait(c.sink, 10000)
+    return RUN_ON
+
+
+cdef Reason _between(CaptureState *c, uint64_t now) noexcept nogil:
+    """What is looked at between two batches."""
+    cdef Sink *s = c.sink
+    sink_reap(s)
+    if s.unflushed_since_ns and now - s.unflushed_since_ns >= c.flush_interval_ns:
+        sink_flush(s)
+    if s.some_file_done:
+        return RUN_FILE_DONE
+    if sink_failed(s):
+        # Told once: until the stop comes the loop goes on and counts what it drops.
+        if not c.failure_told:
+            c.failure_told = True
+            return RUN_WRITE_FAILED if s.has_file else RUN_NO_FILE
+    else:
+        c.failure_told = False
+    if c.budget != NULL and (atomic_load_i64(&c.budget.packets, __ATOMIC_RELAXED) <= 0
+                             or atomic_load_i64(&c.budget.bytes, __ATOMIC_RELAXED) <= 0):
+        return RUN_LIMIT
+    if atomic_load_int(&c.rotate, __ATOMIC_RELAXED):
+        atomic_store_int(&c.rotate, 0, __ATOMIC_RELAXED)
+        return RUN_ROTATE
+    _periodic(c, now)
+    return RUN_ON
+
+
+cdef Reason run_record(CaptureState *c) noexcept nogil:
+    cdef uint32_t taken = 0, total = 0, want = c.batch
+    cdef uint64_t now
+    cdef Reason reason
+    while True:
+        now = _clock_ns(CLOCK_MONOTONIC)
+        c.sink.now_ns = now
+        if c.stop_seen_ns == 0 and atomic_load_int(&c.stop, __ATOMIC_RELAXED):
+            c.stop_seen_ns = now
+        reason = _between(c, now)
+        if reason != RUN_ON:
+            return reason
+        # A busy ring is emptied before the next pause, batch by batch.
+        reason = _batch(c, want, &taken)
+        want = c.batch
+        total += taken
+        if reason == RUN_NO_ROOM:
+            reason = _no_room(c, now)
+            if reason != RUN_ON:
+                return reason
+            continue
+        if reason == RUN_PARTIAL and taken == 0 and want < c.rx.size and waiting(c) > want:
+            want = c.rx.size
+            continue
+        if reason == RUN_ROTATE or reason == RUN_LIMIT:
+            return reason
+        if taken >= c.batch:
+            continue
+        if c.stop_seen_ns and taken == 0:
+            return RUN_STOPPED
+        if c.stop_seen_ns == 0:
+            _wait(c, now, total)
+        total = 0
+
+
+cdef Reason run_drop(CaptureState *c) noexcept nogil:
+    """The limit of what can be recorded: take descriptors, give frames back."""
+    cdef uint32_t index = 0, count, total = 0, i
+    cdef uint64_t now
+    while not atomic_load_int(&c.stop, __ATOMIC_RELAXED):
+        now = _clock_ns(CLOCK_MONOTONIC)
+        count = xsk_ring_cons__peek(c.rx, c.batch, &index)
+        total += count
+        if count:
+            for i in range(count):
+                if not xsk_ring_cons__rx_desc(c.rx, index + i).options & XDP_PKT_CONTD:
+                    c.received += 1
+                c.received_bytes += xsk_ring_cons__rx_desc(c.rx, index + i).len
+            _give_back(c, index, count)
+        if count >= c.batch:
+            continue
+        _wait(c, now, total)
+        total = 0
+    return RUN_STOPPED
