@@ -252,8 +252,8 @@ def _files(c: RecordConfig) -> Iterator[str]:
         for option, value in (("--keep", c.keep_files), ("--keep-size", c.keep_size_bytes)):
             if value is not None:
                 yield (
-                    f"{option}: without rotation there is one file a queue and nothing to delete; "
-                    "add --rotate-size, --rotate-interval or --rotate-packets"
+                    f"{option}: old files make room for new ones, and without rotation "
+                    "there are none; add --rotate-size, --rotate-interval or --rotate-packets"
                 )
     if None not in (c.keep_size_bytes, c.rotate_size_bytes):
         keep, rotate = c.keep_size_bytes or 0, c.rotate_size_bytes or 0
