@@ -100,6 +100,13 @@ cdef str _attach_hint(int number, str mode):
     }.get(number, "")
 
 
+def _require_readable(str path):
+    try:
+        open(path, "rb").close()
+    except OSError as exc:
+        raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
+
+
 @cython.no_gc_clear
 cdef class Program:
     """A loaded recording program and its maps.
@@ -138,10 +145,12 @@ cdef class Program:
         self.path = path
         self.clock = clock
         self.queue_count = queue_count
+        _require_readable(path)
         self.object = bpf_object__open_file(path.encode(), NULL)
         if self.object == NULL:
-            raise KernelError(f"bpf_object__open_file({path})", errno,
-                              "is it an eBPF object made by clang -target bpf?")
+            # libbpf's numbers from 4000 on are its own and have no name (libbpf.h).
+            raise XdpcapError(f"{path} is not a whole eBPF object (libbpf error {errno}); "
+                              "`make setup` builds it anew")
         self.program = bpf_object__find_program_by_name(self.object, name.encode())
         if self.program == NULL:
             raise UsageError(f"{path} has no program named {name}")
