@@ -218,12 +218,18 @@ def test_what_a_spoiler_or_a_file_is_called_is_never_taken_for_markup() -> None:
 def test_the_summary_ends_in_tcpdumps_words() -> None:
     with screen() as shown:
         shown.ui.finish(report(account()))
-    assert shown.lines[0].startswith("eth0: 10.0 s, 117.2 KiB in 1 file, 100 pps on average")
+    assert shown.lines[0].startswith("eth0: 10.0 s, 58.6 KiB in 1 file, 100 pps on average")
     assert shown.lines[-3:] == [
         "1000 packets captured",
         "1000 packets received by filter",
         "0 packets dropped by kernel",
     ]
+
+
+def test_a_summary_without_files_tells_the_size_of_the_packets() -> None:
+    with screen() as shown:
+        shown.ui.finish(report(account(), files=0))
+    assert shown.lines[0] == "eth0: 10.0 s, 117.2 KiB of packets, 100 pps on average"
 
 
 def test_one_packet_is_not_packets() -> None:

@@ -126,8 +126,13 @@ def _headline(report: Mapping[str, Any]) -> Text:
     total, seconds = report["total"], duration_s(report)
     names = ", ".join(interface["name"] for interface in report["interfaces"])
     lasted = f"{seconds:.1f} s" if seconds < 60 else clock_text(seconds)
-    files = f"{total['files']} file{'' if total['files'] == 1 else 's'}"
-    text = f": {lasted}, {format_bytes(total['bytes_written'])} in {files}"
+    files = report["files"]
+    if files:
+        size = format_bytes(sum(file["bytes"] for file in files))
+        text = f": {lasted}, {size} in {len(files)} file{'' if len(files) == 1 else 's'}"
+    else:
+        # To standard output: no file has a size, so what the packets have.
+        text = f": {lasted}, {format_bytes(total['bytes_written'])} of packets"
     if seconds > 0:
         text += f", {format_scaled(total['received'] / seconds, 'pps')} on average"
     return Text.assemble((names, "bold"), text)
