@@ -20,7 +20,7 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.net import Link, rx_queues_allocated, wait_for_carrier
+from xdpcap.net import Link, rx_missed, rx_queues_allocated, wait_for_carrier
 from xdpcap.stats import QueueAccount
 
 log = logging.getLogger(__name__)
@@ -73,6 +73,7 @@ class Attachment:
         self.xsks: dict[int, Xsk] = {}
         self._config = config
         self._umems: list[Umem] = []
+        self._missed_before = rx_missed(link.name)
         # Drivers may add queues when a program is attached (virtio_net), so the maps
         # are made for all that the device was created with.
         self._map_queues = max(queue_count, rx_queues_allocated(link.name) or 0)
@@ -205,6 +206,11 @@ class Attachment:
         verdict = self.program.verdicts()[row.queue]
         row.redirected, row.passed = verdict.redirected, verdict.passed
         row.dropped = verdict.dropped
+
+    def missed(self) -> int | None:
+        """Packets that the interface has missed since the start, all queues together."""
+        now = rx_missed(self.link.name)
+        return None if now is None or self._missed_before is None else now - self._missed_before
 
     def uncovered(self) -> int:
         """Packets of queues without a socket, which went to the kernel stack."""

@@ -89,11 +89,17 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
         view, offset = view[count:], offset + count
 
 
+class Account(Protocol):
+    """Tells a queue's row of the ledger."""
+
+    def __call__(self, *, with_missed: bool = False) -> QueueAccount: ...
+
+
 class Chain(Protocol):
     """What a worker does with its files, be they a directory's or one pipe."""
 
     sink: FileSink | None
-    account: Callable[[], QueueAccount] | None
+    account: Account | None
     current_path: str
     file_count: int
 
@@ -132,7 +138,7 @@ class FileChain:
         self._open: dict[int, _OpenFile] = {}
         self._current = -1
         self._started_ns = time.time_ns()
-        self.account: Callable[[], QueueAccount] | None = None
+        self.account: Account | None = None
         self.sink: FileSink | None = None
         self.current_path = ""
         self.file_count = 0
@@ -225,7 +231,7 @@ class FileChain:
     def _statistics(self) -> bytes:
         if not self._with_statistics or self.account is None:
             return b""
-        row = self.account()
+        row = self.account(with_missed=True)
         now_ns = time.time_ns()
         return interface_statistics(
             0,
@@ -233,8 +239,8 @@ class FileChain:
             starttime_ns=self._started_ns,
             endtime_ns=now_ns,
             ifrecv=row.seen,
-            ifdrop=row.rx_dropped + row.rx_ring_full,
+            ifdrop=row.missed,
             filteraccept=row.redirected,
-            osdrop=row.write_dropped,
-            usrdeliv=row.written + row.in_flight,
+            osdrop=row.rx_dropped + row.rx_ring_full,
+            usrdeliv=row.received,
         )

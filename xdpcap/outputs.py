@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from xdpcap import __version__
 from xdpcap._capture import SharedLimit
 from xdpcap._sink import StreamLock
 from xdpcap.config import RecordConfig
@@ -51,8 +50,7 @@ def _interface_block(config: RecordConfig, link: Link, clock: str) -> bytes:
 
 
 def _section_header() -> bytes:
-    application = f"xdpcap {__version__}"
-    return headers.section_header(headers.host_hardware(), headers.host_os(), application)
+    return headers.section_header(headers.host_hardware(), headers.host_os(), headers.APPLICATION)
 
 
 class DirectoryOutput:
@@ -68,7 +66,6 @@ class DirectoryOutput:
     ) -> None:
         self._config = config
         self._names = NameTemplate(config.name_template, ext=config.format)
-        # SIGHUP and a lost link rotate as well, so a name must always tell files apart.
         self._names.check(sources, config.rotates)
         self._directory = Directory(
             config.output,
@@ -107,11 +104,23 @@ class DirectoryOutput:
         return FileChain(
             self._directory,
             self._closer,
-            make_name=lambda start_ns, n: self._names.render(interface, queue, start_ns, n),
+            make_name=lambda start_ns, n: self._name(interface, queue, start_ns, n),
             header=self._headers[interface],
             with_statistics=self._config.format == "pcapng",
             limit=limit,
         )
+
+    def _name(self, interface: str, queue: int, start_ns: int, sequence: int) -> str:
+        """The template's name; a template that never changes gets the number added.
+
+        Without a rotation rule such a template is accepted, but SIGHUP and a lost link
+        rotate all the same.
+        """
+        name = self._names.render(interface, queue, start_ns, sequence)
+        if sequence > 1 and name == self._names.render(interface, queue, 0, 1):
+            stem, dot, ext = name.rpartition(".")
+            return f"{stem}-{sequence:06d}{dot}{ext}" if dot else f"{name}-{sequence:06d}"
+        return name
 
     def finish(self, rows: Iterable[QueueAccount]) -> list[str]:
         """Complete all files; returns what went wrong.  After the workers have ended."""

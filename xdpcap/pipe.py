@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from xdpcap._sink import FileSink, StreamLock
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.stats import QueueAccount
+from xdpcap.files import Account
 
 # A reader that takes nothing for so long at the start is not reading.
 HEADER_WAIT_S = 5.0
@@ -70,7 +70,7 @@ class PipeChain:
     def __init__(self, pipe: Pipe) -> None:
         self._pipe = pipe
         self.sink: FileSink | None = None
-        self.account: Callable[[], QueueAccount] | None = None
+        self.account: Account | None = None
         self.current_path = "-"
         self.file_count = 1
 

@@ -76,6 +76,7 @@ class Session:
         self._uncovered: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._problems: list[str] = []
+        self._stamped = 0
         self._limit: SharedLimit | None = None
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
@@ -321,8 +322,14 @@ class Session:
         rows = self._retired + self._accounts(final=True)
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
+            self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
             recorder.close()
         self._problems += self._output.finish(rows)
+        if self._stamped:
+            self._ui.message(
+                f"{self._stamped} packets came without the program's metadata and were stamped "
+                "by the worker when it took them; the driver has no room before the packet"
+            )
         return self._report(rows, started)
 
     def _report(self, rows: list[QueueAccount], started: float) -> dict[str, Any]:

@@ -36,15 +36,16 @@ REPORTED = (
     "files",
 )
 # What tells one row from another; everything else is added up in a total.
-_LABELS = {"interface", "queue", "zero_copy", "attach_mode", "current_file"}
+_LABELS = {"interface", "queue", "zero_copy", "attach_mode", "current_file", "missed"}
 
 
 @dataclass
 class QueueAccount:
     """One queue's account; counts are packets unless the name says bytes.
 
-    The last five are of the moment: descriptors waiting in the RX ring and its size,
-    the file being written, and what has come in and gone to disk so far.
+    The last six are of the moment: the file being written, descriptors waiting in the RX
+    ring and its size, what has come in and gone to disk so far, and what the interface as
+    a whole has missed before any program ran (None when it does not say).
     """
 
     interface: str
@@ -71,6 +72,7 @@ class QueueAccount:
     ring_size: int = 0
     bytes_received: int = 0
     bytes_to_disk: int = 0
+    missed: int | None = None
 
     @property
     def lost(self) -> int:

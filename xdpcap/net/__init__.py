@@ -16,6 +16,7 @@ from xdpcap.net.link import (
     get_link,
     list_links,
     peer_of,
+    rx_missed,
     rx_queues_allocated,
 )
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
@@ -37,6 +38,7 @@ __all__ = [
     "list_links",
     "peer_of",
     "refusal",
+    "rx_missed",
     "rx_queue_count",
     "rx_queues_allocated",
     "spoilers",

@@ -126,6 +126,16 @@ def rx_queues_allocated(name: str) -> int | None:
     return None if message is None else message.get_attr("IFLA_NUM_RX_QUEUES")
 
 
+def rx_missed(name: str) -> int | None:
+    """Packets that the interface has missed since it was made (rx_missed_errors), or None.
+
+    The NIC had no room for them, so no program saw them (if_link.h, rtnl_link_stats64).
+    """
+    message = _find_message(name)
+    stats = None if message is None else message.get_attr("IFLA_STATS64")
+    return None if stats is None else int(stats["rx_missed_errors"])
+
+
 class Promiscuous:
     """Promiscuous mode for as long as this object is open.
 
