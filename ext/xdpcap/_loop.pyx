@@ -229,13 +229,19 @@ cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
 cdef void _give_back(CaptureState *c, uint32_t index, uint32_t count) noexcept nogil:
     """Frames of `count` descriptors to the fill ring, descriptors to the kernel."""
     cdef uint32_t fill_index = 0, i
-    # No more frames circulate than the fill ring has entries: this can't fail.
-    xsk_ring_prod__reserve(c.fill, count, &fill_index)
+    # No more frames circulate than the fill ring has entries, so there is room, but the
+    # kernel may show it a moment late: xsk_flush() (net/xdp/xsk.c) publishes what it put
+    # into the RX ring before what it took from the fill ring.
+    while xsk_ring_prod__reserve(c.fill, count, &fill_index) != count:
+        pass
     for i in range(count):
         xsk_ring_prod__fill_addr(c.fill, fill_index + i)[0] = (
             xsk_ring_cons__rx_desc(c.rx, index + i).addr & c.frame_mask)
-    xsk_ring_prod__submit(c.fill, count)
+    # In this order a kernel that has a frame has room for it in the RX ring, too.  A ring
+    # that fills up within a packet of several frames would be left with the first of them,
+    # unfinished (xsk_rcv_zc()).
     xsk_ring_cons__release(c.rx, count)
+    xsk_ring_prod__submit(c.fill, count)
 
 
 cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
