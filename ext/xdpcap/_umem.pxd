@@ -39,3 +39,8 @@ cdef class Umem:
     cdef readonly uint32_t completion_size
     cdef int _fill_some(self, uint32_t wanted) except -1
     cdef int _socket_count
+    # The rings that the first attempt to bind asked for: see Xsk._claim().
+    cdef uint32_t _rx_size
+    cdef uint32_t _tx_size
+    cdef bint _bind_tried
+    cdef bint _bound

@@ -126,7 +126,8 @@ cdef class Xsk:
     Parameters
     ----------
     umem : Umem
-        Memory of its own; must stay open until the socket is closed.
+        Memory of its own: one socket a Umem.  It must stay open until the socket is
+        closed, and the queue is free for others once both are.
     interface, queue : str, int
         Where to bind, in the caller's network namespace.
     rx_size, tx_size : int
@@ -159,10 +160,25 @@ cdef class Xsk:
         self.tx_size = tx_size
         self.multi_buffer = multi_buffer
         self.need_wakeup = need_wakeup
+        self._claim()
         self._bind(zero_copy)
+        umem._bound = True
         umem._socket_count += 1
         self.fd = xsk_socket__fd(self.handle)
         self.zero_copy = self._granted_zero_copy()
+
+    def _claim(self):
+        # libxdp makes a UMEM's first socket from the UMEM's own descriptor (xsk.c,
+        # xsk_socket__create_shared()).  Its rings keep the size of the first attempt,
+        # even of one that failed, and it stays bound until the UMEM is closed.
+        if self.umem._bound:
+            raise ValueError("a UMEM serves one socket in its life; make a new Umem")
+        if self.umem._bind_tried and (
+                self.umem._rx_size != self.rx_size or self.umem._tx_size != self.tx_size):
+            raise ValueError("ring sizes are those of the UMEM's first socket; make a new Umem")
+        self.umem._bind_tried = True
+        self.umem._rx_size = self.rx_size
+        self.umem._tx_size = self.tx_size
 
     def _bind(self, bint zero_copy):
         cdef xsk_socket_config config

@@ -198,6 +198,33 @@ def test_a_umem_does_not_close_before_its_socket_and_both_close_twice(lab):
 
 
 @in_receiver
+def test_a_umem_serves_one_socket_and_says_so(lab):
+    with Umem(1 << 20) as umem:
+        with Xsk(umem, "rx0", 0), pytest.raises(ValueError, match="serves one socket"):
+            Xsk(umem, "rx0", 0)
+        with pytest.raises(ValueError, match="serves one socket"):
+            Xsk(umem, "rx0", 0)
+
+
+@in_receiver
+def test_a_failed_bind_can_be_repeated_with_the_same_ring_sizes_only(lab):
+    # Zero-copy first, then copy: the rings that the first attempt made are still there.
+    sent = [numbered_frame(60, number) for number in range(100)]
+    with load() as program, Umem(1 << 20) as umem:
+        with pytest.raises(KernelError, match="ZEROCOPY"):
+            Xsk(umem, "rx0", 0, rx_size=1024, zero_copy=True)
+        for sizes in ({"rx_size": 64}, {"rx_size": 1024, "tx_size": 64}):
+            with pytest.raises(ValueError, match="ring sizes are those of"):
+                Xsk(umem, "rx0", 0, **sizes)
+        with Xsk(umem, "rx0", 0, rx_size=1024) as xsk:
+            program.attach(lab.rx_ifindex, "native")
+            program.bind_queue(0, xsk.fd)
+            umem.populate_fill()
+            send_frames(lab, sent)
+            assert drain(xsk) == sent
+
+
+@in_receiver
 def test_a_socket_sends_or_receives_only_with_the_ring_for_it(lab):
     with (
         Umem(1 << 20) as umem,
