@@ -153,6 +153,10 @@ class Worker:
     def _finish(self) -> None:
         try:
             self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+            # With a stuck disk the stop came before the ring was empty.
+            self._capture.abandon()
+            if self.disk_stuck:
+                self._capture.sink.abandon()
             if self._capture.sink.current_error and self.error is None:
                 self._fail(self._write_error())
         except (XdpcapError, OSError) as exc:

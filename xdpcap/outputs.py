@@ -16,7 +16,7 @@ from xdpcap.files import Closer, FileChain
 from xdpcap.net import Link
 from xdpcap.pipe import Pipe, PipeChain
 from xdpcap.savefile import headers
-from xdpcap.savefile.directory import Directory
+from xdpcap.savefile.directory import Directory, check_directory
 from xdpcap.savefile.names import NameTemplate
 from xdpcap.stats import QueueAccount
 
@@ -90,6 +90,10 @@ class DirectoryOutput:
         """The directory, for people."""
         return self._config.output
 
+    def check(self) -> None:
+        """Raise if files can't be written any more, as after giving up root."""
+        check_directory(self._config.output)
+
     def describe(self, links: Iterable[Link], clock: str) -> None:
         """Make the file headers from what the interfaces are."""
         for link in links:
@@ -155,6 +159,9 @@ class PipeOutput:
     def place(self) -> str:
         """The output, for people."""
         return "standard output"
+
+    def check(self) -> None:
+        """An open pipe stays writable whoever we are."""
 
     def describe(self, links: Iterable[Link], clock: str) -> None:
         """Write the headers of the stream."""

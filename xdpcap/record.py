@@ -103,9 +103,15 @@ class Session:
         attachments = [self._attach(link) for link in links]
         if config.user is not None:
             privileges.drop_to(config.user)
+            self._output.check()
         self._output.describe([a.link for a in attachments], attachments[0].variant.clock)
-        for interface_id, attachment in enumerate(attachments):
-            self._make_recorder(interface_id, attachment)
+        try:
+            for interface_id, attachment in enumerate(attachments):
+                self._make_recorder(interface_id, attachment)
+        except BaseException:
+            for recorder in self._recorders.values():
+                recorder.discard()
+            raise
         started = time.time()
         self._record()
         report = self._finish(started)

@@ -57,15 +57,14 @@ class InterfaceRecorder:
         self._output = output
         self._limit = limit
         self._notify = notify
-        chains: list[Chain] = []
+        self._chains: list[Chain] = []
         try:
             for number, queue in enumerate(attachment.queues):
                 chain = output.make_chain(attachment.link.name, queue, limit)
-                chains.append(chain)
+                self._chains.append(chain)
                 self.workers.append(self._worker(number, queue, interface_id, chain))
         except BaseException:
-            for chain in chains:
-                chain.discard()
+            self.discard()
             raise
 
     @property
@@ -143,6 +142,11 @@ class InterfaceRecorder:
             elif worker.disk_stuck:
                 problems.append(f"{self.link.name}: the disk did not take the last blocks in time")
         return problems
+
+    def discard(self) -> None:
+        """Undo the making of a recorder that was never started: no empty file stays."""
+        for chain in self._chains:
+            chain.discard()
 
     def close(self) -> None:
         """Free everything; after stop()."""

@@ -16,6 +16,7 @@ from xdpcap._loop cimport (
     Budget,
     CaptureState,
     Reason,
+    abandon_all,
     discard_all,
     run_drop,
     run_record,
@@ -170,6 +171,11 @@ cdef class Capture:
         """Count and throw away what is left in the ring after a limit was reached."""
         with nogil:
             discard_all(&self.c)
+
+    def abandon(self):
+        """Count what is left in the ring as write_dropped: no file takes it any more."""
+        with nogil:
+            abandon_all(&self.c)
 
     def request_stop(self):
         """Make run() return once the ring is empty; from any thread."""

@@ -290,6 +290,21 @@ cdef void discard_all(CaptureState *c) noexcept nogil:
         _give_back(c, index, count)
 
 
+cdef void abandon_all(CaptureState *c) noexcept nogil:
+    """Empty the RX ring when no file takes its packets any more."""
+    cdef uint32_t index = 0, count, i
+    while True:
+        count = xsk_ring_cons__peek(c.rx, c.batch, &index)
+        if count == 0:
+            return
+        for i in range(count):
+            c.received_bytes += xsk_ring_cons__rx_desc(c.rx, index + i).len
+            if not xsk_ring_cons__rx_desc(c.rx, index + i).options & XDP_PKT_CONTD:
+                c.received += 1
+                c.sink.write_dropped += 1
+        _give_back(c, index, count)
+
+
 # ---------------------------------------------------------------- waiting
 
 cdef void _pause(CaptureState *c, uint32_t taken) noexcept nogil:

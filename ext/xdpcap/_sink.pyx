@@ -256,6 +256,18 @@ cdef class FileSink:
                 sink_wait(&self.s, 10000)
         return self.s.flight_count == 0
 
+    def abandon(self):
+        """Count the packets of blocks that the disk has not taken as write_dropped.
+
+        Their files stay unfinished, and the pool must not be freed: the kernel may
+        still read from it.
+        """
+        cdef Slot *slot
+        while self.s.tail < self.s.block_start:
+            slot = &self.s.slots[(self.s.tail // self.s.block_size) % self.s.block_count]
+            self.s.write_dropped += slot.packets - slot.flushed_packets
+            self.s.tail += self.s.block_size
+
     def collect(self):
         """The files that are finished and whole on disk, each once (`FinishedFile`)."""
         cdef uint32_t index
