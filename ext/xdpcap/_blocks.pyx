@@ -85,6 +85,9 @@ cdef void sink_cross(Sink *s, uint32_t length, uint32_t caplen) noexcept nogil:
     if straddles:
         s.open.packets = 1
         s.open.bytes = caplen
+    # A block that was written at once, or failed, is through: its room is needed now,
+    # since without anything in flight nobody comes by to free it.
+    _retire(s)
 
 
 cdef void _open_slot(Sink *s, uint64_t position, uint64_t cut) noexcept nogil:
@@ -134,8 +137,6 @@ cdef void _submit_open(Sink *s, uint32_t length) noexcept nogil:
         slot.state = SLOT_FLIGHT
         s.flight_count += 1
         _queue_write(s, slot)
-    if s.mode == SINK_SYNC or f.error:
-        _retire(s)
 
 
 cdef void _fail(Slot *slot, int error) noexcept nogil:
