@@ -1,0 +1,183 @@
+"""The layers of docs/architecture.md, asserted from the imports themselves.
+
+The table is here and not read from the document, so that neither follows the other by
+itself; the last test holds the document to naming what exists.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
+
+# A module imports from the floors below its own.
+FLOORS = {
+    8: {"cli"},
+    7: {"record"},
+    6: {"recorder", "outputs", "events"},
+    5: {"engine", "files", "pipe", "attachment"},
+    4: {"_capture", "_loop"},
+    3: {"_xsk", "_umem", "_bpf", "_sink", "_blocks", "_generator", "_plainring"},
+    2: {"_savefile"},
+    1: {"libxdp", "libbpf", "liburing"},
+}
+# Imported from anywhere; they import each other at most.
+LEAVES = {"errors", "units", "config", "stats", "verdict", "kernel", "privileges", "__init__"}
+# Beside the floors: imported from GIL floors, they import leaves.
+BESIDE = {"net", "savefile"}
+# On top of net and floor 3; imported by no module of the package.
+LAB = {"lab"}
+ENTRY = {"__main__"}
+
+# Neighbours on one floor that build on each other.
+NEIGHBOURS = {
+    ("engine", "files"),  # a worker and the chain of files it fills
+    ("engine", "attachment"),  # ... and the sockets it empties
+    ("pipe", "files"),  # standard output is a chain of one file
+    ("_capture", "_loop"),  # the Python face of the loop
+    ("_sink", "_blocks"),  # the Python face of the blocks
+    ("_xsk", "_umem"),  # a socket lies in its memory
+    ("_plainring", "_umem"),  # the frame pool on plain memory, for tests
+}
+
+FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
+GIL_FLOOR = 5  # from here up Python runs; below, nogil code
+
+
+def modules() -> set[str]:
+    """Every module or package right under `xdpcap`, compiled ones and .pxd files too."""
+    python = {path.stem for path in PACKAGE.glob("*.py")}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    compiled = {path.stem for path in EXTENSIONS.glob("*.pyx")}
+    declared = {path.stem for path in EXTENSIONS.glob("*.pxd")}
+    return python | packages | compiled | declared
+
+
+def python_imports(path: Path) -> Iterator[str]:
+    """The modules that a Python file imports, dotted; type checking's alone left out."""
+    tree = ast.parse(path.read_text(), path)
+    for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative imports are not used here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def cython_imports(path: Path) -> Iterator[str]:
+    """The modules that a .pyx or .pxd imports or cimports, dotted."""
+    text = re.sub(r'"""[\s\S]*?"""', "", path.read_text())
+    text = re.sub(r"#.*", "", text)
+    for found in re.finditer(r"^\s*from\s+([\w.]+)\s+c?import\s+(\([^)]*\)|.+)$", text, re.M):
+        for name in found[2].strip("()").split(","):
+            if name.strip():
+                yield f"{found[1]}.{name.split()[0]}"
+    for found in re.finditer(r"^\s*c?import\s+([\w.]+)", text, re.M):
+        yield found[1]
+
+
+def sources(name: str) -> Iterator[Path]:
+    for directory in (PACKAGE, EXTENSIONS):
+        for suffix in (".py", ".pyx", ".pxd"):
+            path = directory / f"{name}{suffix}"
+            if path.exists():
+                yield path
+    yield from sorted((PACKAGE / name).rglob("*.py"))
+
+
+def imported(name: str) -> set[str]:
+    """Everything that a module imports, dotted."""
+    names: set[str] = set()
+    for path in sources(name):
+        names.update(python_imports(path) if path.suffix == ".py" else cython_imports(path))
+    return names
+
+
+def imports_within(name: str) -> set[str]:
+    """The modules of this package that a module imports, itself left out."""
+    known = modules()
+    found = set()
+    for dotted in imported(name):
+        first, *rest = dotted.split(".")
+        if first == "xdpcap":
+            found.add(rest[0] if rest and rest[0] in known else "__init__")
+    return found - {name}
+
+
+def allowed(name: str) -> set[str]:
+    """What a module may import."""
+    neighbours = {there for here, there in NEIGHBOURS if here == name}
+    if name in LEAVES | BESIDE:
+        return LEAVES
+    if name in LAB:
+        return LEAVES | {"net"} | {low for low, floor in FLOOR_OF.items() if floor < 4}
+    if name in ENTRY:
+        return {"cli"}
+    floor = FLOOR_OF[name]
+    below = {low for low, its_floor in FLOOR_OF.items() if its_floor < floor}
+    return LEAVES | below | neighbours | (BESIDE if floor >= GIL_FLOOR else set())
+
+
+def test_every_module_has_its_place_and_every_place_its_module():
+    placed = set(FLOOR_OF) | LEAVES | BESIDE | LAB | ENTRY
+    assert modules() == placed
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_a_module_imports_from_below_only(name):
+    assert imports_within(name) <= allowed(name)
+
+
+def test_no_module_imports_itself_through_others():
+    order = TopologicalSorter({name: imports_within(name) for name in modules()})
+    order.prepare()  # CycleError names the circle
+
+
+def test_every_named_pair_of_neighbours_is_real():
+    assert {(here, there) for here, there in NEIGHBOURS if there in imports_within(here)} == (
+        NEIGHBOURS
+    )
+
+
+def test_the_imports_that_this_file_finds_are_those_that_are_there():
+    # One of each kind, so that a parser that finds nothing can't pass everything.
+    assert "libxdp" in imports_within("_xsk")  # cimport in brackets
+    assert "libbpf" in imports_within("_bpf")  # cimport *
+    assert "_umem" in imports_within("_xsk")  # cimport in the .pxd
+    assert "errors" in imports_within("_umem")  # import in a .pyx
+    assert "kernel" in imports_within("record")  # from xdpcap import kernel
+    assert "config" in imports_within("cli")  # in a package's module
+
+
+@pytest.mark.parametrize(
+    ("library", "users"),
+    [("pyroute2", {"net", "lab"}), ("click", {"cli"}), ("rich", {"cli"})],
+)
+def test_a_library_is_used_where_it_belongs_only(library, users):
+    found = {name for name in modules() for used in imported(name) if used.startswith(library)}
+    assert found == users
+
+
+def test_the_architecture_names_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    missing = set()
+    for name in modules() - {"__init__", "__main__"}:
+        shown = rf"{name}/" if (PACKAGE / name).is_dir() else rf"{name}(\.py)?"
+        if not re.search(rf"(?<![\w.]){shown}(?!\w)", text):
+            missing.add(name)
+    assert not missing
