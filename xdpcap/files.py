@@ -71,14 +71,18 @@ class Closer:
         if job.finished.error:
             # What stands after the last whole record is torn; a reader must not see it.
             os.ftruncate(fd, size)
+        if job.file.direct_fd >= 0:
+            os.close(job.file.direct_fd)
+        if size == 0:
+            # Not even its header could be written.
+            self._directory.discard(job.file.part)
+            return
         try:
             _write_all(fd, job.file.tail, size)
             size += len(job.file.tail)
         except OSError:
             # A full disk holds no statistics either; the packets stay readable.
             os.ftruncate(fd, size)
-        if job.file.direct_fd >= 0:
-            os.close(job.file.direct_fd)
         self._directory.complete(job.file.part, job.finished.packets, size)
 
 
@@ -181,6 +185,8 @@ class FileChain:
     def collect(self) -> None:
         """Hand the files whose last write has completed to the closer."""
         for finished in self._sink.collect():
+            if finished.size == 0:
+                self.file_count -= 1  # not even its header was written: the closer deletes it
             self._closer.put(_Job(self._open.pop(finished.index), finished))
 
     def close(self, timeout_s: float) -> bool:

@@ -83,6 +83,7 @@ cdef struct Sink:
     uint64_t now_ns         # CLOCK_MONOTONIC as the loop last read it
     uint64_t unflushed_since_ns
     void *stream_lock       # pthread_mutex_t shared by the streams of one pipe
+    int *stream_error       # errno of the pipe's first failed write, under the lock
     int *stop_flag
 
 

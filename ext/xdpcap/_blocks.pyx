@@ -218,11 +218,20 @@ cdef void _count_written(Sink *s, const Slot *slot) noexcept nogil:
     s.written_bytes += size
 
 
+cdef uint64_t _readable(const Slot *slot) noexcept nogil:
+    """Bytes of a file that are whole when this block of it could not be written."""
+    if slot.flushed:
+        return slot.file_offset + slot.flushed
+    if slot.cut > slot.file_offset + slot.done:
+        return 0    # the first block, and not even the header got there
+    return slot.cut
+
+
 cdef void _retire_one(Sink *s, Slot *slot) noexcept nogil:
     cdef SinkFile *f = &s.files[slot.file]
     if slot.state == SLOT_FAILED and f.error == 0:
         f.error = slot.error
-        f.cut = slot.file_offset + slot.flushed if slot.flushed else slot.cut
+        f.cut = _readable(slot)
     if f.error:
         s.write_dropped += slot.packets - slot.flushed_packets
     else:
@@ -302,7 +311,7 @@ cdef void sink_flush(Sink *s) noexcept nogil:
             # Retired with the rest of the file: what stood before is still good.
             slot.error = errno if n < 0 else EIO
             f.error = slot.error
-            f.cut = slot.file_offset + slot.flushed if slot.flushed else slot.cut
+            f.cut = _readable(slot)
             slot.done = 0
             return
     slot.done = 0
@@ -345,10 +354,15 @@ cdef void _write_stream(Sink *s) noexcept nogil:
     cdef Slot *slot = s.open
     cdef pthread_mutex_t *lock = <pthread_mutex_t *>s.stream_lock
     if not f.error:
-        if lock != NULL:
+        if lock == NULL:
+            f.error = _stream_out(s, f.fd, s.base + s.tail % s.pool_size, s.pos - s.tail)
+        else:
             pthread_mutex_lock(lock)
-        f.error = _stream_out(s, f.fd, s.base + s.tail % s.pool_size, s.pos - s.tail)
-        if lock != NULL:
+            if s.stream_error[0] == 0:
+                s.stream_error[0] = _stream_out(s, f.fd, s.base + s.tail % s.pool_size,
+                                                s.pos - s.tail)
+            # Where one worker's record was torn, no other may go on.
+            f.error = s.stream_error[0]
             pthread_mutex_unlock(lock)
     if f.error:
         s.write_dropped += slot.packets

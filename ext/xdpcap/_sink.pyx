@@ -5,7 +5,7 @@ last write has completed.  What runs without the GIL is in `_blocks`.
 Owner: one worker thread.
 Frees: close(), after the last completion.
 
-Source relied on: io_uring_register(2), memfd_create(2).
+Source relied on: io_uring_register(2); mremap(2), an old size of 0.
 """
 
 cimport cython
@@ -50,14 +50,11 @@ cdef extern from *:
     #include <pthread.h>
     #include <unistd.h>
     """
-    int memfd_create(const char *name, unsigned flags) nogil
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
+    void *mremap(void *addr, size_t old_size, size_t new_size, int flags, ...) nogil
     int munmap(void *addr, size_t length) nogil
-    int ftruncate(int fd, long length) nogil
-    int close_fd "close"(int fd) nogil
     int PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_SHARED, MAP_FIXED
-    int MAP_POPULATE
-    unsigned MFD_CLOEXEC
+    int MAP_POPULATE, MREMAP_MAYMOVE, MREMAP_FIXED
     void *MAP_FAILED
     struct statfs_t "statfs":
         long f_type
@@ -70,6 +67,9 @@ cdef enum:
     TMPFS_MAGIC = 0x01021994
     RAMFS_MAGIC = 0x858458f6
     DIRECT_ALIGN = 4096         # bytes; what O_DIRECT asks for on every device in use
+    PAGE_BYTES = 4096           # or more: the smallest there is
+
+POOL_HINT = "ask for less with --write-buffer"
 
 FinishedFile = namedtuple("FinishedFile", "index size packets bytes error")
 FinishedFile.__doc__ = """A file whose last write has completed.
@@ -80,9 +80,10 @@ and `bytes` (caplens) in it; `error`: errno of the first failed write, or 0.
 
 
 cdef class StreamLock:
-    """Keeps the records of several workers whole on one pipe."""
+    """Keeps the records of several workers whole on one pipe, which ends with its first error."""
 
     cdef pthread_mutex_t mutex
+    cdef int error
 
     def __cinit__(self):
         pthread_mutex_init(&self.mutex, NULL)
@@ -141,6 +142,7 @@ cdef class FileSink:
         self._lock_owner = stream_lock
         if stream_lock is not None:
             self.s.stream_lock = &stream_lock.mutex
+            self.s.stream_error = &stream_lock.error
         self.s.slots = <Slot *>calloc(block_count, sizeof(Slot))
         if self.s.slots == NULL:
             raise MemoryError
@@ -149,26 +151,27 @@ cdef class FileSink:
             self._make_ring()
 
     def _map_pool(self):
-        """The pool, twice in a row, from one memfd."""
-        cdef size_t size = self.s.pool_size
-        cdef void *area
-        cdef void *half
-        cdef int fd = memfd_create(b"xdpcap-blocks", MFD_CLOEXEC)
-        if fd < 0 or ftruncate(fd, <long>size):
-            raise KernelError(f"memfd_create({size} bytes)", errno, "ask for less with --write-buffer")
-        area = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if area != MAP_FAILED:
-            for half_index in range(2):
-                half = mmap(<char *>area + <size_t>half_index * size, size, PROT_READ | PROT_WRITE,
-                            MAP_SHARED | MAP_FIXED | MAP_POPULATE, fd, 0)
-                if half == MAP_FAILED:
-                    munmap(area, 2 * size)
-                    area = MAP_FAILED
-                    break
-        close_fd(fd)
-        if area == MAP_FAILED:
-            raise KernelError(f"mmap({size} bytes of blocks)", errno, "ask for less with --write-buffer")
-        self.s.base = <unsigned char *>area
+        """The pool, twice in a row: shared memory, and the same pages mapped again.
+
+        Not from a memfd, whose length the file-size limit (`ulimit -f`) would bound.
+        """
+        cdef size_t size = self.s.pool_size, offset
+        cdef unsigned char *area
+        cdef void *whole = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if whole == MAP_FAILED:
+            raise KernelError(f"mmap({size} bytes of blocks)", errno, POOL_HINT)
+        area = <unsigned char *>whole
+        if (mmap(area, size, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == MAP_FAILED
+                or mremap(area, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
+                          area + size) == MAP_FAILED):
+            number = errno
+            munmap(whole, 2 * size)
+            raise KernelError(f"mmap({size} bytes of blocks)", number, POOL_HINT)
+        # The second mapping's pages are there already; touched now, they cost no fault later.
+        for offset in range(size, 2 * size, PAGE_BYTES):
+            area[offset] = 0
+        self.s.base = area
 
     def _make_ring(self):
         cdef iovec whole
