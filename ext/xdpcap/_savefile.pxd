@@ -23,7 +23,7 @@ cdef struct Encoder:
     uint32_t snaplen        # bytes; 0xFFFFFFFF keeps whole packets
     uint32_t interface_id
     uint32_t queue
-    uint64_t packet_id      # of the next packet: queue in the top 16 bits, then a count
+    uint64_t packet_id      # of the next packet: interface (6 bits), queue (10), a count (48)
     uint64_t drop_count     # packets lost since the last record
 
 
