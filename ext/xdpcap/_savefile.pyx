@@ -18,7 +18,7 @@ cdef void init_encoder(Encoder *e, SavefileFormat format, uint32_t snaplen,
     e.snaplen = snaplen if snaplen else 0xFFFFFFFF
     e.interface_id = interface_id
     e.queue = queue
-    # One id on two interfaces would say that both saw the same packet (section 4.3.1).
+    # One id on two interfaces would say that both saw the same packet (section 4.3).
     e.packet_id = (<uint64_t>interface_id << 58) ^ (<uint64_t>queue << 48)
 
 
