@@ -43,6 +43,10 @@ LIBRARIES = {
     "_sink": ["liburing"],
     "_loop": ["libxdp", "libbpf", "liburing"],
     "_generator": ["libbpf"],
+    "_reader": ["libpcap"],
+    "_plan": [],
+    "_transmit": ["libxdp", "libbpf"],
+    "_txloop": ["libxdp", "libbpf"],
 }
 
 DIRECTIVES = {
