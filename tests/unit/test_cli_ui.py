@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from xdpcap.cli.ui import StderrConsole, TerminalUi
+from xdpcap.cli.terminal import StderrConsole
+from xdpcap.cli.ui import TerminalUi
 from xdpcap.config import RecordConfig
 from xdpcap.stats import QueueAccount, reported_total, total
 from xdpcap.verdict import QueueVerdict, Spoiler, Verdict
@@ -394,7 +395,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
     monkeypatch: pytest.MonkeyPatch, error: OSError, terminal: bool
 ) -> None:
     abandoned: list[object] = []
-    monkeypatch.setattr("xdpcap.cli.ui.abandon", abandoned.append)
+    monkeypatch.setattr("xdpcap.cli.terminal.abandon", abandoned.append)
     gone = Gone(error)
     console = StderrConsole(file=gone, force_terminal=terminal, width=80, height=24)
     ui = TerminalUi(CONFIG, console)
