@@ -8,7 +8,7 @@ Frees: the objects.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from xdpcap._packets cimport Entry, PacketList, PacketSet
+from xdpcap._packets cimport Entry, PacketList, PacketSet, list_append
 
 cdef enum:
     # What a frame costs on the wire beside its bytes: FCS, preamble and start of frame,
@@ -99,6 +99,35 @@ def divide(PacketSet packets not None, uint32_t queues):
                 order.index[order.count] = <uint32_t>i
                 order.count += 1
     return orders
+
+
+def select(PacketSet packets not None, Plan plan, bytes sides not None, uint32_t side):
+    """(PacketSet, Plan) of the packets whose byte in `sides` is `side`, times unchanged.
+
+    `sides` has a byte a packet; `plan` may be None.
+    """
+    cdef PacketList *source = &packets.list
+    cdef PacketSet chosen = PacketSet()
+    cdef Plan times = None
+    cdef const unsigned char *wanted = sides
+    cdef uint64_t i
+    cdef Entry *entry
+    if <uint64_t>len(sides) != source.count:
+        raise ValueError("a side is needed for every packet")
+    if plan is not None:
+        times = Plan(source.count)
+        times.count = 0
+    for i in range(source.count):
+        if wanted[i] != side:
+            continue
+        entry = &source.entries[i]
+        if list_append(&chosen.list, source.bytes + entry.offset, entry.length, entry.ts_ns,
+                       entry.number):
+            raise MemoryError
+        if plan is not None:
+            times.due[times.count] = plan.due[i]
+            times.count += 1
+    return chosen, times
 
 
 cdef class Pacer:

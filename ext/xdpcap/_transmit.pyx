@@ -128,9 +128,10 @@ cdef class Transmitter:
         """Take a set to send next; `plan` None sends as fast as the link takes it.
 
         With `place` the packets are laid out in the UMEM once if they fit; returns
-        whether they were.  Everything handed over before must be completed.
+        whether they were.  Before and after a set that is laid out, everything handed
+        over must be completed; sets that are copied follow each other without a pause.
         """
-        if self.t.frames_out:
+        if self.t.frames_out and (place or self.t.placed != NULL):
             raise ValueError("drain() before loading another set")
         self._forget()
         self._packets, self._order, self._plan = packets, order, plan
