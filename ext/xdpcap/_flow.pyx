@@ -1,6 +1,6 @@
-"""The flow of a packet: a hash that is the same in both directions.
+"""The flow of a packet: its ends, and a hash that is the same in both directions.
 
-Purpose: keep the packets of one flow on one queue and in order.
+Purpose: keep the packets of one flow on one queue and in order; tell its two sides apart.
 Owner: none; pure functions.
 
 Taken together are protocol, both addresses and both ports (TCP, UDP, SCTP, UDP-Lite,
@@ -11,7 +11,7 @@ Source relied on: RFC 791, RFC 8200 sections 4 and 4.5, IEEE 802.1Q.
 """
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cdef enum:
     ETH_IPV4 = 0x0800
@@ -54,72 +54,99 @@ cdef inline bint _has_ports(unsigned char protocol) noexcept nogil:
     return protocol in (6, 17, 132, 136, 33)
 
 
-cdef uint32_t _finish(uint64_t one, uint64_t other, unsigned char protocol) noexcept nogil:
-    # Added, so that it does not matter which end is which.
-    cdef uint64_t mixed = _mix(one + other + protocol)
-    cdef uint32_t hash = <uint32_t>(mixed >> 32)
-    return hash if hash else 1
+cdef inline void _ports(const unsigned char *data, uint32_t length, uint32_t at,
+                        FlowEnds *ends) noexcept nogil:
+    if length < at + 4 or not _has_ports(ends.protocol):
+        return
+    ends.has_ports = True
+    ends.transport = at
+    ends.source_port = _be16(data + at)
+    ends.target_port = _be16(data + at + 2)
 
 
-cdef uint32_t _ipv4(const unsigned char *p, uint32_t length) noexcept nogil:
+cdef bint _ipv4(const unsigned char *data, uint32_t length, uint32_t at,
+                FlowEnds *ends) noexcept nogil:
+    cdef const unsigned char *p = data + at
     cdef uint32_t header
-    cdef uint64_t source, target
-    if length < 20 or p[0] >> 4 != 4:
-        return 0
+    if length < at + 20 or p[0] >> 4 != 4:
+        return False
     header = <uint32_t>(p[0] & 15) * 4
-    source = _words(p + 12, 4)
-    target = _words(p + 16, 4)
-    if (header >= 20 and length >= header + 4 and _has_ports(p[9])
-            and _be16(p + 6) & 0x3FFF == 0):
-        source += _mix(_be16(p + header) + 1)
-        target += _mix(_be16(p + header + 2) + 1)
-        source, target = _mix(source), _mix(target)
-    return _finish(source, target, p[9])
+    ends.version = 4
+    ends.protocol = p[9]
+    memcpy(ends.source, p + 12, 4)
+    memcpy(ends.target, p + 16, 4)
+    if header >= 20 and _be16(p + 6) & 0x3FFF == 0:
+        _ports(data, length, at + header, ends)
+    return True
 
 
-cdef uint32_t _ipv6(const unsigned char *p, uint32_t length) noexcept nogil:
-    cdef uint32_t at = 40, i
+cdef bint _ipv6(const unsigned char *data, uint32_t length, uint32_t at,
+                FlowEnds *ends) noexcept nogil:
+    cdef const unsigned char *p = data + at
+    cdef uint32_t i
     cdef unsigned char protocol
-    cdef bint fragment = False
-    cdef uint64_t source, target
-    if length < 40 or p[0] >> 4 != 6:
-        return 0
+    if length < at + 40 or p[0] >> 4 != 6:
+        return False
     protocol = p[6]
-    source = _words(p + 8, 16)
-    target = _words(p + 24, 16)
+    ends.version = 6
+    memcpy(ends.source, p + 8, 16)
+    memcpy(ends.target, p + 24, 16)
+    at += 40
     for i in range(MOST_EXTENSIONS):
         if protocol not in (IPV6_HOP, IPV6_ROUTING, IPV6_FRAGMENT, IPV6_OPTIONS):
             break
         if length < at + 8:
-            return _finish(source, target, 0)
+            return True
         if protocol == IPV6_FRAGMENT:
-            fragment = True
-            protocol = p[at]
-            at += 8
-            break
-        protocol = p[at]
-        at += (<uint32_t>p[at + 1] + 1) * 8
-    if not fragment and length >= at + 4 and _has_ports(protocol):
-        source = _mix(source + _mix(_be16(p + at) + 1))
-        target = _mix(target + _mix(_be16(p + at + 2) + 1))
-    return _finish(source, target, protocol)
+            ends.protocol = data[at]
+            return True
+        protocol = data[at]
+        at += (<uint32_t>data[at + 1] + 1) * 8
+    ends.protocol = protocol
+    _ports(data, length, at, ends)
+    return True
+
+
+cdef uint32_t network_header(const unsigned char *data, uint32_t length,
+                             uint16_t *kind) noexcept nogil:
+    """Offset of what follows the Ethernet header and VLAN tags, and its EtherType; 0 if short."""
+    cdef uint32_t at = 12
+    while length >= at + 2:
+        kind[0] = _be16(data + at)
+        if kind[0] != ETH_VLAN and kind[0] != ETH_QINQ:
+            return at + 2
+        at += 4
+    return 0
+
+
+cdef bint flow_ends(const unsigned char *data, uint32_t length, FlowEnds *ends) noexcept nogil:
+    """Take an Ethernet frame's ends apart; False for what is not IP."""
+    cdef uint16_t kind = 0
+    cdef uint32_t at = network_header(data, length, &kind)
+    memset(ends, 0, sizeof(ends[0]))
+    if at == 0:
+        return False
+    if kind == ETH_IPV4:
+        return _ipv4(data, length, at, ends)
+    return kind == ETH_IPV6 and _ipv6(data, length, at, ends)
 
 
 cdef uint32_t flow_hash(const unsigned char *data, uint32_t length) noexcept nogil:
     """The hash of an Ethernet frame's flow; 0 for what is not IP."""
-    cdef uint32_t at = 12
-    cdef uint16_t kind
-    while length >= at + 2:
-        kind = _be16(data + at)
-        if kind == ETH_VLAN or kind == ETH_QINQ:
-            at += 4
-            continue
-        if kind == ETH_IPV4:
-            return _ipv4(data + at + 2, length - at - 2)
-        if kind == ETH_IPV6:
-            return _ipv6(data + at + 2, length - at - 2)
+    cdef FlowEnds ends
+    cdef uint32_t size, hash
+    cdef uint64_t source, target
+    if not flow_ends(data, length, &ends):
         return 0
-    return 0
+    size = 4 if ends.version == 4 else 16
+    source = _words(ends.source, size)
+    target = _words(ends.target, size)
+    if ends.has_ports:
+        source = _mix(source + _mix(ends.source_port + 1))
+        target = _mix(target + _mix(ends.target_port + 1))
+    # Added, so that it does not matter which end is which.
+    hash = <uint32_t>(_mix(source + target + ends.protocol) >> 32)
+    return hash if hash else 1
 
 
 def hash_of(bytes packet not None):
