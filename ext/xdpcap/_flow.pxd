@@ -1,4 +1,13 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef inline uint64_t mix64(uint64_t x) noexcept nogil:
+    # The finaliser of SplitMix64: every bit of the input reaches every bit of the hash.
+    x ^= x >> 30
+    x *= <uint64_t>0xBF58476D1CE4E5B9
+    x ^= x >> 27
+    x *= <uint64_t>0x94D049BB133111EB
+    return x ^ (x >> 31)
 
 
 # Who talks to whom in an IP packet.  An IPv4 address is 4 bytes, the rest of them 0.

@@ -29,15 +29,6 @@ cdef inline uint16_t _be16(const unsigned char *p) noexcept nogil:
     return <uint16_t>((p[0] << 8) | p[1])
 
 
-cdef inline uint64_t _mix(uint64_t x) noexcept nogil:
-    # The finaliser of SplitMix64: every bit of the input reaches every bit of the hash.
-    x ^= x >> 30
-    x *= <uint64_t>0xBF58476D1CE4E5B9
-    x ^= x >> 27
-    x *= <uint64_t>0x94D049BB133111EB
-    return x ^ (x >> 31)
-
-
 cdef inline uint64_t _words(const unsigned char *p, uint32_t size) noexcept nogil:
     cdef uint64_t value = 0, word = 0
     cdef uint32_t done = 0, part
@@ -45,7 +36,7 @@ cdef inline uint64_t _words(const unsigned char *p, uint32_t size) noexcept nogi
         part = size - done if size - done < 8 else 8
         word = 0
         memcpy(&word, p + done, part)
-        value = _mix(value ^ word)
+        value = mix64(value ^ word)
         done += part
     return value
 
@@ -142,10 +133,10 @@ cdef uint32_t flow_hash(const unsigned char *data, uint32_t length) noexcept nog
     source = _words(ends.source, size)
     target = _words(ends.target, size)
     if ends.has_ports:
-        source = _mix(source + _mix(ends.source_port + 1))
-        target = _mix(target + _mix(ends.target_port + 1))
+        source = mix64(source + mix64(ends.source_port + 1))
+        target = mix64(target + mix64(ends.target_port + 1))
     # Added, so that it does not matter which end is which.
-    hash = <uint32_t>(_mix(source + target + ends.protocol) >> 32)
+    hash = <uint32_t>(mix64(source + target + ends.protocol) >> 32)
     return hash if hash else 1
 
 

@@ -21,6 +21,7 @@ cdef struct PacketList:
 
 cdef int list_append(PacketList *list, const unsigned char *data, uint32_t length,
                      uint64_t ts_ns, uint64_t number) noexcept nogil
+cdef int list_widen(PacketList *list, uint32_t extra) noexcept nogil
 cdef void list_clear(PacketList *list) noexcept nogil
 cdef void list_free(PacketList *list) noexcept nogil
 

@@ -7,7 +7,7 @@ Frees: the PacketSet, with everything in it.
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 
 from xdpcap._flow cimport flow_hash
 
@@ -16,6 +16,10 @@ cdef enum:
     FIRST_ENTRIES = 1 << 12
     # Frames start on a cache line, so that copies from here are aligned.
     ALIGN = 64
+
+
+cdef inline uint64_t _aligned(uint64_t size) noexcept nogil:
+    return (size + ALIGN - 1) & ~<uint64_t>(ALIGN - 1)
 
 
 cdef bint _grow(PacketList *list, uint64_t bytes_wanted) noexcept nogil:
@@ -43,7 +47,7 @@ cdef bint _grow(PacketList *list, uint64_t bytes_wanted) noexcept nogil:
 cdef int list_append(PacketList *list, const unsigned char *data, uint32_t length,
                      uint64_t ts_ns, uint64_t number) noexcept nogil:
     """Copy a packet to the end; 0, or -1 when there is no memory."""
-    cdef uint64_t start = (list.bytes_used + ALIGN - 1) & ~<uint64_t>(ALIGN - 1)
+    cdef uint64_t start = _aligned(list.bytes_used)
     cdef Entry *entry
     if not _grow(list, start + length):
         return -1
@@ -56,6 +60,29 @@ cdef int list_append(PacketList *list, const unsigned char *data, uint32_t lengt
     entry.hash = flow_hash(list.bytes + start, length)
     list.bytes_used = start + length
     list.count += 1
+    return 0
+
+
+cdef int list_widen(PacketList *list, uint32_t extra) noexcept nogil:
+    """Make room for `extra` bytes behind each packet; 0, or -1 when there is no memory.
+
+    Lengths stay; an edit that makes packets longer by no more than that can follow.
+    """
+    cdef uint64_t i, shift = 0, end
+    cdef Entry *entry
+    for i in range(list.count):
+        entry = &list.entries[i]
+        shift += _aligned(<uint64_t>entry.length + extra) - _aligned(entry.length)
+    end = _aligned(list.bytes_used) + shift
+    if not _grow(list, end):
+        return -1
+    # From the last to the first: none is moved over one that has not moved yet.
+    for i in range(list.count, 0, -1):
+        entry = &list.entries[i - 1]
+        shift -= _aligned(<uint64_t>entry.length + extra) - _aligned(entry.length)
+        memmove(list.bytes + entry.offset + shift, list.bytes + entry.offset, entry.length)
+        entry.offset += shift
+    list.bytes_used = end
     return 0
 
 
