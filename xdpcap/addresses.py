@@ -66,7 +66,7 @@ def parse_prefix_list(text: str) -> tuple[Network, ...]:
 
 
 def parse_prefix_map(text: str) -> tuple[Network, Network]:
-    """Two networks of one family from ``10.0.0.0/8:192.168.0.0/16``."""
+    """Two networks of one family from ``10.1.0.0/16:192.168.0.0/16``."""
     found = set()
     for colon in (i for i, letter in enumerate(text) if letter == ":"):
         try:
@@ -79,7 +79,7 @@ def parse_prefix_map(text: str) -> tuple[Network, Network]:
         raise UnitError(f"{text!r} can be read in several ways, put addresses in brackets")
     if not found:
         raise UnitError(
-            f"{text!r} is not a pair of prefixes such as 10.0.0.0/8:192.168.0.0/16, "
+            f"{text!r} is not a pair of prefixes such as 10.1.0.0/16:192.168.0.0/16, "
             "both IPv4 or both IPv6"
         )
     return found.pop()

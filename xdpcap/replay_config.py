@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from itertools import chain
 
 from xdpcap import checks
-from xdpcap.addresses import (
-    Network,
-    parse_prefix_list,
-    parse_prefix_map,
-    parse_vlan,
-)
+from xdpcap.addresses import Network, parse_prefix_list
 from xdpcap.errors import UsageError
+from xdpcap.rewrite_rules import parse_rules
 from xdpcap.units import GIB, MIB, UnitError, format_duration, format_scaled
 
 STDIN = "-"
@@ -27,7 +23,6 @@ TIMERS = ("spin", "sleep")
 
 # Beyond these a packet's due time overflows 63 bits of nanoseconds, or means nothing.
 LEAST_PACE, MOST_PACE = 0.001, 1e9
-MAX_SEED = (1 << 63) - 1
 
 DEFAULT_PRELOAD_BOUND = GIB
 DEFAULT_LATE_S = 0.001
@@ -117,7 +112,7 @@ class ReplayConfig:
         if self.top_speed:
             return "as fast as the link takes it"
         if self.pps is not None:
-            return format_scaled(self.pps, "packets/s")
+            return format_scaled(self.pps, "pps")
         if self.mbps is not None:
             return f"{format_scaled(self.mbps * 1e6, 'b/s')} on the wire"
         text = "the recorded times"
@@ -216,7 +211,6 @@ def _ranges(c: ReplayConfig) -> Iterator[str]:
     yield from checks.ranges(
         ("--loop", c.loop, 0, math.inf, "0 repeats until stopped"),
         ("--limit", c.limit, 1, math.inf, "leave it out for no limit"),
-        ("--seed", c.seed, 0, MAX_SEED, "leave it out to keep the addresses"),
         ("--batch", c.batch, 1, math.inf, "the default is 64"),
         ("--preload-bound", c.preload_bound_bytes, 1, math.inf, "the default is 1GiB"),
     )
@@ -247,23 +241,10 @@ def _standard_input(c: ReplayConfig) -> Iterator[str]:
 
 
 def _edits(c: ReplayConfig) -> Iterator[str]:
-    for option, mac in (("--dst-mac", c.dst_mac), ("--src-mac", c.src_mac)):
-        if mac is not None and len(mac) != 6:
-            yield f"{option}: {len(mac)} bytes; a MAC address has 6"
     try:
-        if c.vlan is not None:
-            parse_vlan(c.vlan)
-    except UnitError as error:
-        yield f"--vlan: {error}; for example --vlan add:100"
-    try:
-        pairs = [parse_prefix_map(text) for text in c.map_ip]
-    except UnitError as error:
-        yield f"--map-ip: {error}; for example --map-ip 10.0.0.0/8:192.168.0.0/16"
-        return
-    sources = [source for source, _ in pairs]
-    for source in sources:
-        if sources.count(source) > 1:
-            yield f"--map-ip: {source} is mapped twice; map each prefix once"
+        parse_rules(c.dst_mac, c.src_mac, c.vlan, c.map_ip, c.seed)
+    except UsageError as error:
+        yield str(error)
 
 
 def _attachment(c: ReplayConfig) -> Iterator[str]:

@@ -141,7 +141,9 @@ def _portions(
 def _identity(path: str) -> tuple[int, str]:
     """Size and SHA-256 of a regular file."""
     try:
-        with open(path, "rb") as file:
+        # A pipe that nobody writes into would not open.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(fd, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path}: not a file; a cache belongs to a capture file")

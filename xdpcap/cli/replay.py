@@ -31,8 +31,8 @@ from xdpcap.units import parse_decimal
 
 EXAMPLES = """\b
 Sizes take K, M, G or KiB, MiB, GiB (powers of 1024) and kB, MB, GB (powers of
-1000); times take us, ms, s, m, h, d, as in 1h30m; counts and rates take k, M, G
-(decimal). Beside its letters these names of tcpreplay work, too: --intf1, --intf2,
+1000); times take us, ms, s, m, h, d, as in 1h30m; counts and rates take k, M
+and G (decimal). These names of tcpreplay work, too: --intf1, --intf2,
 --preload-pcap, --multiplier, --topspeed, --enet-dmac, --enet-smac.
 
 \b
@@ -40,9 +40,9 @@ Examples:
   xdpcap replay file.pcap -i eth1
   xdpcap replay file.pcap -i eth1 --top-speed --loop 100
   xdpcap replay day.pcapng.zst -i eth1 --speed 60 --gap-limit 1s
-  xdpcap replay file.pcap -i eth1 --mbps 500 --duration 30s --verify blue:eth2
+  xdpcap replay file.pcap -i eth1 --mbps 500 --verify blue:eth2
   xdpcap replay file.pcap -i eth1 -I eth2 --split 10.0.0.0/8
-  tcpdump -r file.pcap -w - tcp | xdpcap replay - -i eth1 --pps 10k
+  tcpdump -r a.pcap -w - tcp | xdpcap replay - -i eth1 --pps 10k
 
 `docs/replay.md` explains every option.
 """
