@@ -23,6 +23,13 @@ cdef enum PaceKind:
     PACE_MBPS = 2
 
 
+cdef inline int64_t _whole_ns(double at_ns) noexcept nogil:
+    # Damaged times at a low speed lead anywhere: no packet is due later than 146 years
+    # after the start, so that sums of times fit 63 bits.
+    cdef int64_t latest = <int64_t>1 << 62
+    return <int64_t>at_ns if at_ns < <double>latest else latest
+
+
 cdef inline uint64_t wire_bits(uint32_t length) noexcept nogil:
     cdef uint32_t size = length + FCS_BYTES
     if size < SHORTEST_BYTES:
@@ -184,7 +191,7 @@ cdef class Pacer:
                 if not self.begun or entry.ts_ns > self.last_ts_ns:
                     self.last_ts_ns = entry.ts_ns
                 self.begun = True
-            plan.due[i] = <int64_t>self.at_ns
+            plan.due[i] = _whole_ns(self.at_ns)
             if self.kind == PACE_PPS:
                 self.at_ns += 1e9 / self.value
             elif self.kind == PACE_MBPS:
@@ -199,5 +206,5 @@ cdef class Pacer:
         With recorded times one mean gap follows the last packet.
         """
         if self.kind == PACE_RECORDED and self.planned > 1:
-            return <int64_t>(self.at_ns * self.planned / (self.planned - 1))
-        return <int64_t>self.at_ns
+            return _whole_ns(self.at_ns * self.planned / (self.planned - 1))
+        return _whole_ns(self.at_ns)
