@@ -14,8 +14,8 @@ as well for a first fragment and for a packet of which the file holds the start 
 a checksum that was wrong stays as wrong as it was.  Lengths are believed only as far as
 the bytes go.
 
-Source relied on: RFC 768, 791, 792, 826, 1624, 3828, 4340, 4443, 4861, 5340, 6275,
-7761, 8200 (section 8.1, the pseudo-header), 8754, 9293.
+Source relied on: RFC 768, 791, 792, 826, 1624, 3828, 4340, 4443, 4861, 5340, 5798, 6275,
+7401, 7761, 8200 (section 8.1, the pseudo-header), 8754, 9293.
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t
@@ -38,8 +38,10 @@ cdef enum:
     ICMPV6 = 58
     OSPF = 89
     PIM = 103
+    VRRP = 112
     MOBILITY = 135
     UDP_LITE = 136
+    HIP = 139
     HOP_BY_HOP = 0
     ROUTING = 43
     FRAGMENT = 44
@@ -49,7 +51,6 @@ cdef enum:
     OPTION_LOOSE_ROUTE = 131
     OPTION_STRICT_ROUTE = 137
     OPTION_HOME_ADDRESS = 0xC9
-    MOST_EXTENSIONS = 8
     # A packet in a packet in a packet; more is nothing but an attack on the stack.
     MOST_DEPTH = 3
 
@@ -222,7 +223,7 @@ cdef inline uint32_t _extension(const unsigned char *p, unsigned char protocol) 
 cdef int64_t _ipv6(const AddressRules *rules, unsigned char *p, uint32_t length,
                    uint32_t depth) noexcept nogil:
     """Map an IPv6 packet; returns the change of everything in it."""
-    cdef uint32_t at = 40, size, i
+    cdef uint32_t at = 40, size
     cdef unsigned char protocol
     cdef int64_t source, target, total
     if length < 40 or p[0] >> 4 != 6:
@@ -234,7 +235,8 @@ cdef int64_t _ipv6(const AddressRules *rules, unsigned char *p, uint32_t length,
     target = _map6(rules, p + 24)
     total = source + target
     protocol = p[6]
-    for i in range(MOST_EXTENSIONS):
+    # Each takes 8 bytes at least, so the packet's end bounds this.
+    while True:
         size = _extension(p + at, protocol) if length >= at + 8 else 0
         if size == 0:
             break
@@ -283,12 +285,18 @@ cdef int64_t _icmpv6(const AddressRules *rules, unsigned char *p, uint32_t lengt
     return total
 
 
-cdef inline uint32_t _checksum_at(unsigned char protocol, bint ipv6) noexcept nogil:
+cdef uint32_t _checksum_at(unsigned char protocol, bint ipv6,
+                           const unsigned char *p) noexcept nogil:
     """Where the checksum stands that covers a pseudo-header; 0 for protocols without."""
     if protocol == TCP:
         return 16
     if protocol in (UDP, UDP_LITE, DCCP):
         return 6
+    if protocol == VRRP:
+        # Its version 2 has none.
+        return 6 if p[0] >> 4 == 3 else 0
+    if protocol == HIP:
+        return 4
     if not ipv6:
         return 0
     if protocol in (ICMPV6, PIM):
@@ -306,7 +314,7 @@ cdef int64_t _upper(const AddressRules *rules, unsigned char protocol, bint ipv6
     `pseudo` is the change of the pseudo-header's addresses.
     """
     cdef int64_t inner = 0
-    cdef uint32_t at = _checksum_at(protocol, ipv6)
+    cdef uint32_t at = _checksum_at(protocol, ipv6, p)
     if depth < MOST_DEPTH:
         if protocol == IPV4_IN_IP:
             return _ipv4(rules, p, length, depth + 1)
