@@ -10,10 +10,12 @@ Source relied on: pcap-savefile(5), pcap_next_ex(3PCAP), pcap-linktype(7).
 
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdio cimport FILE, fclose, fdopen, ftell
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdio cimport FILE, fclose
 from libc.string cimport memcpy, memset
+from posix.unistd cimport close
 
+from xdpcap._counted cimport CountedFile, counted_open
 from xdpcap._packets cimport PacketList, PacketSet, list_append
 from xdpcap.libpcap cimport *
 
@@ -41,13 +43,15 @@ cdef struct Skipped:
 
 cdef struct ReaderState:
     pcap_t *pcap
+    CountedFile file
+    int linktype
     bint raw_ip
     bint pad
     uint32_t longest
     uint8_t[12] macs            # destination and source for raw IP
     uint64_t number
     uint64_t truncated          # packets of which the file holds less than was on the wire
-    uint64_t last_good          # file offset after the last whole record, when known
+    uint64_t last_good          # offset after the header, then after the last whole packet
     Skipped too_long
     Skipped too_short
     unsigned char[LONGEST] work
@@ -59,11 +63,27 @@ cdef void _skip(Skipped *s, uint64_t number) noexcept nogil:
     s.count += 1
 
 
+cdef uint64_t _ts_ns(const pcap_pkthdr *header) noexcept nogil:
+    cdef int64_t seconds = header.ts.tv_sec
+    if seconds < 0:
+        # A pcap record's seconds are unsigned and end in 2106; libpcap takes them as signed.
+        seconds += <int64_t>1 << 32
+    # Unsigned, so that nonsense wraps around.
+    return <uint64_t>seconds * 1000000000 + <uint64_t>header.ts.tv_usec
+
+
+cdef bint _is_ipv6(const ReaderState *r, const unsigned char *data) noexcept nogil:
+    """What raw IP is: said by the linktype, or by the version where that leaves it open."""
+    if r.linktype == DLT_RAW:
+        return data[0] >> 4 == 6
+    return r.linktype == DLT_IPV6
+
+
 cdef bint _take(ReaderState *r, PacketList *list, const pcap_pkthdr *header,
                 const unsigned char *data) noexcept nogil:
     """Append one packet as it is to be sent; False when there is no memory."""
     cdef uint32_t length = header.caplen
-    cdef uint64_t ts_ns = <uint64_t>header.ts.tv_sec * 1000000000 + <uint64_t>header.ts.tv_usec
+    cdef uint64_t ts_ns = _ts_ns(header)
     r.number += 1
     if header.caplen < header.len:
         r.truncated += 1
@@ -79,8 +99,8 @@ cdef bint _take(ReaderState *r, PacketList *list, const pcap_pkthdr *header,
         return list_append(list, data, length, ts_ns, r.number) == 0
     if r.raw_ip:
         memcpy(r.work, r.macs, 12)
-        r.work[12] = 0x86 if data[0] >> 4 == 6 else 0x08
-        r.work[13] = 0xDD if data[0] >> 4 == 6 else 0x00
+        r.work[12] = 0x86 if _is_ipv6(r, data) else 0x08
+        r.work[13] = 0xDD if _is_ipv6(r, data) else 0x00
         memcpy(r.work + ETHERNET_HEADER, data, header.caplen)
     else:
         memcpy(r.work, data, header.caplen)
@@ -94,7 +114,6 @@ cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t siz
     cdef pcap_pkthdr *header = NULL
     cdef const unsigned char *data = NULL
     cdef int result
-    cdef long offset
     while list.count < packets and list.bytes_used < size:
         result = pcap_next_ex(r.pcap, &header, &data)
         if result == PCAP_ERROR_BREAK:
@@ -103,9 +122,7 @@ cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t siz
             return STEP_DAMAGED
         if result == 0:
             continue
-        offset = ftell(pcap_file(r.pcap))
-        if offset > 0:
-            r.last_good = <uint64_t>offset
+        r.last_good = r.file.offset
         if not _take(r, list, header, data):
             return STEP_NO_MEMORY
     return STEP_FULL
@@ -139,28 +156,38 @@ cdef class CaptureReader:
     def __cinit__(self, int fd, str name not None, *, uint32_t longest=1514, bint pad=False,
                   bytes macs not None=b""):
         cdef char[256] error
-        cdef FILE *file = fdopen(fd, b"rb")
-        cdef int linktype
+        cdef FILE *file
         self.name = name
         self.r = &self.state
+        file = counted_open(&self.r.file, fd)
         if file == NULL:
-            raise KernelError(f"fdopen({name})", errno)
+            number = errno
+            close(fd)
+            raise KernelError(f"fopencookie({name})", number)
         error[0] = 0
-        self.r.pcap = pcap_fopen_offline_with_tstamp_precision(
-            file, PCAP_TSTAMP_PRECISION_NANO, error)
+        with nogil:
+            # A pipe may have nothing yet.
+            self.r.pcap = pcap_fopen_offline_with_tstamp_precision(
+                file, PCAP_TSTAMP_PRECISION_NANO, error)
         if self.r.pcap == NULL:
-            fclose(file)
-            said = (<bytes>error).decode("utf-8", "replace")
-            raise UsageError(f"{name}: not a capture file ({said})")
+            self._refuse(file, (<bytes>error).decode("utf-8", "replace"))
         self.r.longest = longest
         self.r.pad = pad
-        linktype = pcap_datalink(self.r.pcap)
-        self.linktype = _linktype_name(linktype)
-        self.r.raw_ip = linktype in (DLT_RAW, DLT_IPV4, DLT_IPV6)
-        self._admit(linktype, macs)
+        self.r.last_good = self.r.file.offset
+        self.r.linktype = pcap_datalink(self.r.pcap)
+        self.linktype = _linktype_name(self.r.linktype)
+        self.r.raw_ip = self.r.linktype in (DLT_RAW, DLT_IPV4, DLT_IPV6)
+        self._admit(macs)
 
-    def _admit(self, int linktype, bytes macs):
-        if linktype != DLT_EN10MB and not self.r.raw_ip:
+    cdef _refuse(self, FILE *file, str said):
+        empty = self.r.file.offset == 0
+        fclose(file)
+        if empty and "error reading" not in said:
+            raise UsageError(f"{self.name}: empty; name a capture file")
+        raise UsageError(f"{self.name}: not a capture file ({said})")
+
+    def _admit(self, bytes macs):
+        if self.r.linktype != DLT_EN10MB and not self.r.raw_ip:
             raise UsageError(
                 f"{self.name}: linktype {self.linktype} can't be sent on Ethernet; "
                 "only EN10MB and raw IP can")
@@ -186,9 +213,18 @@ cdef class CaptureReader:
             raise XdpcapError(f"{self.name}: no memory for its packets; leave out --preload")
         if step == STEP_DAMAGED:
             said = (<bytes>pcap_geterr(self.r.pcap)).decode("utf-8", "replace")
-            where = f"at offset {self.r.last_good}" if self.r.last_good else "at its start"
-            self.damage = f"{self.name}: damaged {where}, after packet {self.r.number}: {said}"
+            self.damage = self._describe(said)
         self.ended = step != STEP_FULL
+
+    def _describe(self, str said):
+        """One line on why reading ended; the offset is where the last whole packet ends."""
+        where = f"offset {self.r.last_good}, after packet {self.r.number}"
+        if "different from the" not in said:
+            return f"{self.name}: damaged at {where}: {said}"
+        # libpcap reads one linktype and one snaplen a file.
+        way_out = ("`tshark -r FILE -F pcap -w NEW` makes them one" if "length" in said else
+                   "put the Ethernet interfaces' packets into a file of their own")
+        return f"{self.name}: can't be read beyond {where}: {said}; {way_out}"
 
     @property
     def packet_count(self):

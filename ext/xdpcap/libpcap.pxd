@@ -30,6 +30,5 @@ cdef extern from "<pcap/pcap.h>" nogil:
     int pcap_next_ex(pcap_t *p, pcap_pkthdr **header, const unsigned char **data)
     int pcap_datalink(pcap_t *p)
     const char *pcap_datalink_val_to_name(int linktype)
-    FILE *pcap_file(pcap_t *p)
     char *pcap_geterr(pcap_t *p)
     void pcap_close(pcap_t *p)
