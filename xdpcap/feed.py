@@ -62,8 +62,9 @@ class Feed:
     """Reads `config.files` into batches, edited by `edit` and timed by `pacer`.
 
     `longest` is the longest frame that can be sent, bytes.  `sides` tells for each packet,
-    as read and before it is edited, which interface it leaves by: 0 or 1.  Raises UsageError for what is
-    no capture file; damage is kept in `reading`, or raised with --strict.
+    as read and before it is edited, which interface it leaves by: 0 or 1.  Raises
+    UsageError for what is no capture file; damage is kept in `reading`, or raised with
+    --strict.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +250,7 @@ def _longest_rising(places: Iterable[int]) -> int:
 def _gap_errors(there: list[tuple[Sent, int]], arrived: Sequence[Arrived]) -> list[int]:
     """For each pair of neighbours, how far the gap at the far end is from the due one, ns."""
     errors = []
-    for (before, place_before), (after, place) in zip(there, there[1:], strict=False):
+    for (before, place_before), (after, place) in pairwise(there):
         if before.due_ns is None or after.due_ns is None:
             continue
         gap = arrived[place].ts_ns - arrived[place_before].ts_ns
