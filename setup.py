@@ -97,7 +97,8 @@ def extensions():
     return cythonize(
         [extension(p) for p in pyx],
         include_path=["ext"],
-        build_dir="build",
+        # Cython compares times, not directives: each kind of build has its own C files.
+        build_dir="build/debug" if DEBUG else "build",
         compiler_directives=DIRECTIVES,
         show_all_warnings=False,
     )

@@ -1,0 +1,10 @@
+"""What holds for every kind of test."""
+
+from __future__ import annotations
+
+import os
+
+# `make debug` preloads AddressSanitizer into this process. Wireshark's tools hang under
+# it, so children get it only from those who start our own code (recording.py).
+if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    os.environ["XDPCAP_TEST_PRELOAD"] = os.environ.pop("LD_PRELOAD")
