@@ -7,6 +7,7 @@ which must be callable from any thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -15,14 +16,26 @@ from collections.abc import Callable
 from xdpcap import _capture
 from xdpcap._capture import Capture
 from xdpcap.attachment import Attachment
+from xdpcap.config import STDOUT
 from xdpcap.errors import XdpcapError
 from xdpcap.files import Chain
+from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 
 # How long a stop waits for the disk after the last packet.
 DISK_WAIT_S = 1.5
 # How often the ring is emptied once nothing more is wanted.
 DRAIN_INTERVAL_S = 0.002
+
+# What helps against a failed write.
+WAYS_OUT = {
+    errno.EFBIG: "raise the file-size limit with `ulimit -f`",
+    errno.ENOSPC: "free some space or use --keep-size",
+    errno.EDQUOT: "raise the quota or use --keep-size",
+    errno.EIO: "look for disk errors in `dmesg`",
+    errno.EPIPE: "the reader has gone",
+    errno.ETIMEDOUT: "its reader has stopped reading",
+}
 
 
 class Worker:
@@ -123,6 +136,7 @@ class Worker:
                 return
             if reason == _capture.FILE_DONE:
                 self._chain.collect()
+                self._note_failure()
             elif reason == _capture.ROTATE:
                 self._rotate()
             elif reason == _capture.WRITE_FAILED:
@@ -140,6 +154,7 @@ class Worker:
             self._fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
         except XdpcapError as exc:
             self._fail(str(exc))
+        self._note_failure()
 
     def _after_limit(self) -> None:
         """Keep the ring empty until the program is off, counting what comes."""
@@ -157,17 +172,20 @@ class Worker:
             self._capture.abandon()
             if self.disk_stuck:
                 self._capture.sink.abandon()
+            self._note_failure()
             if self._capture.sink.current_error and self.error is None:
                 self._fail(self._write_error())
         except (XdpcapError, OSError) as exc:
             self._fail(str(exc))
 
+    def _note_failure(self) -> None:
+        """Tell of a file that was left for the next one and could not be written since."""
+        if self._chain.failure is not None:
+            self._fail(_write_error(*self._chain.failure))
+
     def _write_error(self) -> str:
-        number = self._capture.sink.current_error
-        path = self._chain.current_path or "the last file"
-        hint = {27: "the file-size limit (`ulimit -f`)", 28: "free some space or use --keep-size",
-                32: "the reader has gone"}.get(number, "")  # fmt: skip
-        return f"writing {path}: {os.strerror(number)}" + (f"; {hint}" if hint else "")
+        path = self._chain.current_path.removesuffix(PART_SUFFIX) or "the last file"
+        return _write_error(path, self._capture.sink.current_error)
 
     def _fail(self, text: str) -> None:
         if self.error is None:
@@ -179,3 +197,9 @@ class Worker:
         self._capture.close()
         if not self.disk_stuck:
             self._capture.sink.close()
+
+
+def _write_error(path: str, number: int) -> str:
+    place = "standard output" if path == STDOUT else path
+    hint = WAYS_OUT.get(number, "")
+    return f"writing {place}: {os.strerror(number)}" + (f"; {hint}" if hint else "")

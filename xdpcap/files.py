@@ -106,6 +106,8 @@ class Chain(Protocol):
     account: Account | None
     current_path: str
     file_count: int
+    # Path and errno of the first file that could not be written whole.
+    failure: tuple[str, int] | None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None: ...
     def rotate(self) -> None: ...
@@ -146,6 +148,7 @@ class FileChain:
         self.sink: FileSink | None = None
         self.current_path = ""
         self.file_count = 0
+        self.failure: tuple[str, int] | None = None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Open the first file; the file system decides how the sink writes.
@@ -185,9 +188,12 @@ class FileChain:
     def collect(self) -> None:
         """Hand the files whose last write has completed to the closer."""
         for finished in self._sink.collect():
+            file = self._open.pop(finished.index)
+            if finished.error and self.failure is None:
+                self.failure = file.part.path_final, finished.error
             if finished.size == 0:
                 self.file_count -= 1  # not even its header was written: the closer deletes it
-            self._closer.put(_Job(self._open.pop(finished.index), finished))
+            self._closer.put(_Job(file, finished))
 
     def close(self, timeout_s: float) -> bool:
         """Finish, wait for the disk, hand over; False when the disk took too long."""

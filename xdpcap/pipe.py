@@ -73,6 +73,7 @@ class PipeChain:
         self.account: Account | None = None
         self.current_path = "-"
         self.file_count = 1
+        self.failure: tuple[str, int] | None = None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Make the sink on the pipe."""
