@@ -1,13 +1,13 @@
 # `make` lists the targets: each is described after its `##`.
 
-PYTHON := .venv/bin/python
+PY := .venv/bin/python
 comma := ,
 # The lab needs root; sudo is asked for where it is not there already. Root then leaves no
 # caches of its own in the tree.
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),\
 	sudo --preserve-env=XDPCAP_REQUIRE_LAB$(comma)XDPCAP_CAPTURES env PYTHONDONTWRITEBYTECODE=1\
 	HYPOTHESIS_STORAGE_DIRECTORY=/tmp/xdpcap-hypothesis))
-PYTEST = $(PYTHON) -m pytest $(if $(SUDO),-p no:cacheprovider) $(PYTEST_ARGS)
+PYTEST = $(PY) -m pytest $(if $(SUDO),-p no:cacheprovider) $(PYTEST_ARGS)
 
 # A build with every check beside the ordinary one: build/debug/lib/xdpcap.
 DEBUG_DIR := build/debug
@@ -25,26 +25,26 @@ setup: ## install what is missing, make .venv, build xdpcap into it
 	@scripts/setup
 
 demo: setup ## record real traffic in a private network and show it
-	@$(SUDO) $(PYTHON) scripts/demo
+	@$(SUDO) $(PY) scripts/demo
 
 test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k word"
 	$(SUDO) $(PYTEST) tests/unit tests/conformance tests/lab
 
 unit: setup ## run the tests that need no privileges
-	$(PYTHON) -m pytest $(PYTEST_ARGS) tests/unit
+	$(PY) -m pytest $(PYTEST_ARGS) tests/unit
 
 lint: setup ## check style, format and types
-	$(PYTHON) -m ruff check . scripts/demo
-	$(PYTHON) -m ruff format --check . scripts/demo
-	$(PYTHON) -m mypy
+	$(PY) -m ruff check . scripts/demo
+	$(PY) -m ruff format --check . scripts/demo
+	$(PY) -m mypy
 
 debug: setup ## build with Cython's checks, line tracing and AddressSanitizer; run the tests on it
-	XDPCAP_DEBUG=1 $(PYTHON) setup.py --quiet build --build-lib $(DEBUG_DIR)/lib \
+	XDPCAP_DEBUG=1 $(PY) setup.py --quiet build --build-lib $(DEBUG_DIR)/lib \
 		--build-temp $(DEBUG_DIR)/temp
 	$(SUDO) env $(DEBUG_ENV) $(PYTEST) tests/unit tests/lab
 
 wheel: setup ## build a wheel into dist/
-	$(PYTHON) -m pip --quiet wheel --no-build-isolation --no-deps --wheel-dir dist .
+	$(PY) -m pip --quiet wheel --no-build-isolation --no-deps --wheel-dir dist .
 	@ls -1 dist/*.whl
 
 clean: ## remove what was built; .venv and captures stay
