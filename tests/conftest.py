@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
+# The tests say what is right, benchmarks/ how fast: a busy machine fails no test.
+settings.register_profile("xdpcap", deadline=None)
+settings.load_profile("xdpcap")
+
 # `make debug` preloads AddressSanitizer into this process. Wireshark's tools hang under
 # it, so children get it only from those who start our own code (recording.py).
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
