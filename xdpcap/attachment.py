@@ -10,11 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import files
 
-from xdpcap import kernel
+from xdpcap import dispatcher, kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
@@ -22,6 +19,7 @@ from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.net import Link, rx_missed, rx_queues_allocated, wait_for_carrier
 from xdpcap.stats import QueueAccount
+from xdpcap.variants import Variant, variants
 
 log = logging.getLogger(__name__)
 
@@ -31,31 +29,6 @@ CARRIER_WAIT_S = 15.0
 _FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.ENOMEM}
 # Descriptors of the completion ring; recording sends nothing, the kernel wants one.
 COMPLETION_SIZE = 64
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One build of the recording program (setup.py, VARIANTS)."""
-
-    object_name: str
-    clock: str
-    multi_buffer: bool
-
-    @property
-    def path(self) -> str:
-        """Where the object lies in the installed package."""
-        return str(files("xdpcap") / "_programs" / self.object_name)
-
-
-def variants() -> Iterator[Variant]:
-    """The builds that this kernel can load, best first."""
-    clock = "tai" if kernel.has_tai() else "monotonic"
-    if kernel.has_multi_buffer():
-        yield Variant("record_frags.bpf.o", clock, True)
-    if kernel.has_redirect_flags():
-        yield Variant("record_plain.bpf.o", clock, False)
-    else:
-        yield Variant("record_legacy.bpf.o", "monotonic", False)
 
 
 class Attachment:
@@ -94,6 +67,9 @@ class Attachment:
 
     def _attach(self) -> tuple[Program, Variant]:
         wanted = self._config.attach
+        joined = dispatcher.join(self.link, self._map_queues, wanted)
+        if joined is not None:
+            return joined
         modes = ("native", "generic") if wanted == "auto" else (wanted,)
         failure: Exception | None = None
         for mode in modes:

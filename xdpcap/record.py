@@ -104,7 +104,7 @@ class Session:
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe([a.link for a in attachments], attachments[0].variant.clock)
+        self._output.describe([(a.link, a.variant.clock) for a in attachments])
         try:
             for interface_id, attachment in enumerate(attachments):
                 self._make_recorder(interface_id, attachment)
@@ -178,7 +178,7 @@ class Session:
             queue_count=attachment.queue_count,
             mtu=link.mtu,
             clock=CLOCK_TEXT[variant.clock],
-            metadata="program",
+            metadata="program" if variant.stamps else "software",
             kernel=os.uname().release,
             memory=self._memory_line(attachment),
             spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
@@ -328,7 +328,8 @@ class Session:
         rows = self._retired + self._accounts(final=True)
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
-            self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
+            if recorder.attachment.variant.stamps:
+                self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
             recorder.close()
         self._problems += self._output.finish(rows)
         if self._stamped:
@@ -368,6 +369,7 @@ class Session:
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
     "monotonic": "CLOCK_MONOTONIC, to UTC every second",
+    "realtime": "CLOCK_REALTIME",
 }
 
 
