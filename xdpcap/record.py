@@ -25,7 +25,7 @@ from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.savefile.rotation import RotationClock
-from xdpcap.stats import QueueAccount, reported_total, total
+from xdpcap.stats import QueueAccount, merged, reported_total, total
 from xdpcap.verdict import QueueVerdict, Verdict
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ class Session:
         self._record()
         report = self._finish(started)
         self._ui.finish(report)
-        for problem in self._problems:
+        # Several queues of one disk may have the same to tell.
+        for problem in dict.fromkeys(self._problems):
             self._ui.message(problem)
         return 1 if self._problems else 0
 
@@ -257,7 +258,9 @@ class Session:
         return max(min(due), 0.0)
 
     def _accounts(self, *, final: bool = False) -> list[QueueAccount]:
-        return [row for r in self._recorders.values() for row in r.accounts(final=final)]
+        """A row a queue, with what it counted before its interface was made anew."""
+        rows = [row for r in self._recorders.values() for row in r.accounts(final=final)]
+        return merged(self._retired, rows)
 
     # -- links ------------------------------------------------------------------------------
 
@@ -271,13 +274,15 @@ class Session:
 
     def _link_changed(self, event: net.LinkEvent, recorder: InterfaceRecorder) -> None:
         name = event.name
-        if event.deleted:
+        # What is deleted goes down first, and is told of twice.
+        if event.deleted or (not event.up and not _is_there(recorder.link)):
             self._lose(name, "was deleted")
             self._retire(name)
         elif not event.up and name not in self._gone:
             self._lose(name, "went down")
-            # The files so far are complete while it is away.
-            recorder.rotate()
+            if self._config.wait_link:
+                # The files so far are complete while it is away.
+                recorder.rotate()
         elif event.up and name in self._gone:
             away = time.monotonic() - self._gone.pop(name)
             self._ui.message(f"{name} is back after {away:.1f} s; recording goes on")
@@ -298,8 +303,8 @@ class Session:
         """Take down the recorder of an interface that has gone, keeping its account."""
         recorder = self._recorders.pop(name)
         recorder.detach()
-        self._problems += recorder.stop()
-        self._retired += recorder.accounts(final=True)
+        self._problems += recorder.stop() + recorder.errors
+        self._retired = merged(self._retired, recorder.accounts(final=True))
         self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
         recorder.close()
 
@@ -325,7 +330,7 @@ class Session:
         for recorder in self._recorders.values():
             self._problems += recorder.stop()
             self._problems += [e for e in recorder.errors if e not in self._problems]
-        rows = self._retired + self._accounts(final=True)
+        rows = self._accounts(final=True)
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
             if recorder.attachment.variant.stamps:
@@ -371,6 +376,12 @@ CLOCK_TEXT = {
     "monotonic": "CLOCK_MONOTONIC, to UTC every second",
     "realtime": "CLOCK_REALTIME",
 }
+
+
+def _is_there(link: net.Link) -> bool:
+    """Whether this very link exists, and not another one of its name."""
+    now = net.find_link(link.name)
+    return now is not None and now.index == link.index
 
 
 def _iso(seconds: float) -> str:
