@@ -21,6 +21,7 @@ from xdpcap._sink import FileSink, FinishedFile, choose_mode
 from xdpcap.errors import XdpcapError
 from xdpcap.savefile.directory import Directory, Part
 from xdpcap.savefile.headers import interface_statistics
+from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 
 # Room kept free below --rotate-size for the interface statistics, bytes.
@@ -54,10 +55,15 @@ class Closer:
         """Take over a finished file; from any thread."""
         self._jobs.put(job)
 
-    def close(self, timeout_s: float = 10.0) -> None:
+    def close(self, timeout_s: float = 5.0) -> None:
         """Complete what is left and end the thread."""
         self._jobs.put(None)
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.errors.append(
+                "the disk did not let every file be completed in time; what ends in "
+                f"{PART_SUFFIX} is readable up to its last flush"
+            )
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:

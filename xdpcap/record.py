@@ -73,6 +73,7 @@ class Session:
         self._recorders: dict[str, InterfaceRecorder] = {}
         self._gone: dict[str, float] = {}
         self._retired: list[QueueAccount] = []
+        self._hung = False
         self._uncovered: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._problems: list[str] = []
@@ -119,6 +120,10 @@ class Session:
         # Several queues of one disk may have the same to tell.
         for problem in dict.fromkeys(self._problems):
             self._ui.message(problem)
+        if self._hung:
+            # A worker sits in the kernel with memory that nobody may free.  What was
+            # changed on the host goes with the process.
+            os._exit(1)
         return 1 if self._problems else 0
 
     # -- set-up ---------------------------------------------------------------------------
@@ -304,6 +309,7 @@ class Session:
         recorder = self._recorders.pop(name)
         recorder.detach()
         self._problems += recorder.stop() + recorder.errors
+        self._hung |= recorder.hung
         self._retired = merged(self._retired, recorder.accounts(final=True))
         self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
         recorder.close()
@@ -329,6 +335,7 @@ class Session:
             recorder.detach()
         for recorder in self._recorders.values():
             self._problems += recorder.stop()
+            self._hung |= recorder.hung
             self._problems += [e for e in recorder.errors if e not in self._problems]
         rows = self._accounts(final=True)
         for name, recorder in self._recorders.items():

@@ -53,6 +53,8 @@ class InterfaceRecorder:
     ) -> None:
         self.attachment = attachment
         self.workers: list[Worker] = []
+        # A worker did not end in time: it still uses its rings and blocks.
+        self.hung = False
         self._config = config
         self._output = output
         self._limit = limit
@@ -138,7 +140,10 @@ class InterfaceRecorder:
         deadline = time.monotonic() + JOIN_S
         for worker in self.workers:
             if not worker.join(max(deadline - time.monotonic(), 0.1)):
-                problems.append(f"{self.link.name}: queue {worker.queue} does not stop")
+                self.hung = True
+                problems.append(
+                    f"{self.link.name}: queue {worker.queue} does not stop; is the disk stuck?"
+                )
             elif worker.disk_stuck:
                 problems.append(f"{self.link.name}: the disk did not take the last blocks in time")
         return problems
@@ -149,7 +154,9 @@ class InterfaceRecorder:
             chain.discard()
 
     def close(self) -> None:
-        """Free everything; after stop()."""
+        """Free everything; after stop().  What a hung worker uses is left to the process's end."""
+        if self.hung:
+            return
         for worker in self.workers:
             worker.close()
         self.attachment.close()
