@@ -22,7 +22,7 @@ from xdpcap.files import Chain
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 
-# How long a stop waits for the disk after the last packet.
+# How long a stop waits for the disk.
 DISK_WAIT_S = 1.5
 # How often the ring is emptied once nothing more is wanted.
 DRAIN_INTERVAL_S = 0.002
@@ -62,6 +62,7 @@ class Worker:
         self._cpu = cpu
         self._notify = notify
         self._stop = threading.Event()
+        self._stop_asked_s = 0.0
         chain.account = self.account
         name = f"{self.interface}-q{queue}"
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -74,6 +75,7 @@ class Worker:
 
     def request_stop(self) -> None:
         """Record what is in the ring, then end; the program must be detached before."""
+        self._stop_asked_s = time.monotonic()
         self._stop.set()
         self._capture.request_stop()
 
@@ -167,7 +169,9 @@ class Worker:
 
     def _finish(self) -> None:
         try:
-            self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+            # The loop may have waited for the disk already: the time counts from the stop.
+            waited_s = time.monotonic() - self._stop_asked_s if self._stop.is_set() else 0.0
+            self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
             # With a stuck disk the stop came before the ring was empty.
             self._capture.abandon()
             if self.disk_stuck:
