@@ -47,6 +47,9 @@ class Attachment:
         self._config = config
         self._umems: list[Umem] = []
         self._missed_before = rx_missed(link.name)
+        # Packets that the interface has missed since the start, all queues together, as
+        # last asked; None when it does not say.
+        self.missed = None if self._missed_before is None else 0
         # Drivers may add queues when a program is attached (virtio_net), so the maps
         # are made for all that the device was created with.
         self._map_queues = max(queue_count, rx_queues_allocated(link.name) or 0)
@@ -183,10 +186,11 @@ class Attachment:
         row.redirected, row.passed = verdict.redirected, verdict.passed
         row.dropped = verdict.dropped
 
-    def missed(self) -> int | None:
-        """Packets that the interface has missed since the start, all queues together."""
+    def ask_missed(self) -> None:
+        """Ask the interface what it has missed: a millisecond of netlink, not for a worker."""
         now = rx_missed(self.link.name)
-        return None if now is None or self._missed_before is None else now - self._missed_before
+        if now is not None and self._missed_before is not None:
+            self.missed = now - self._missed_before
 
     def uncovered(self) -> int:
         """Packets of queues without a socket, which went to the kernel stack."""

@@ -88,10 +88,8 @@ class Worker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def account(self, *, final: bool = False, with_missed: bool = False) -> QueueAccount:
+    def account(self, *, final: bool = False) -> QueueAccount:
         """This queue's row of the ledger, as of now.
-
-        `with_missed` also asks the interface what it has missed, over netlink.
 
         Read from the file backwards to the program, so that a packet on its way is in
         flight and never missing.
@@ -110,8 +108,7 @@ class Worker:
         row.current_file = self._chain.current_path
         row.files = self._chain.file_count
         self._attachment.count(row)
-        if with_missed:
-            row.missed = self._attachment.missed()
+        row.missed = self._attachment.missed
         return row.settle(final=final)
 
     @property

@@ -102,7 +102,7 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 class Account(Protocol):
     """Tells a queue's row of the ledger."""
 
-    def __call__(self, *, with_missed: bool = False) -> QueueAccount: ...
+    def __call__(self) -> QueueAccount: ...
 
 
 class Chain(Protocol):
@@ -249,7 +249,7 @@ class FileChain:
     def _statistics(self) -> bytes:
         if not self._with_statistics or self.account is None:
             return b""
-        row = self.account(with_missed=True)
+        row = self.account()
         now_ns = time.time_ns()
         return interface_statistics(
             0,

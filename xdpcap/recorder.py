@@ -125,11 +125,13 @@ class InterfaceRecorder:
 
     def accounts(self, *, final: bool = False) -> list[QueueAccount]:
         """The rows of this interface's queues."""
+        self.attachment.ask_missed()
         return [worker.account(final=final) for worker in self.workers]
 
     def detach(self) -> None:
         """Take the program off: no further packet comes."""
         self.attachment.detach()
+        self.attachment.ask_missed()
 
     def stop(self) -> list[str]:
         """Empty rings and blocks after detach(); returns what could not be done."""
