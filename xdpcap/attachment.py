@@ -10,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import re
+from pathlib import Path
 
 from xdpcap import dispatcher, kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
-from xdpcap.errors import KernelError, UsageError
+from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.net import Link, rx_missed, rx_queues_allocated, wait_for_carrier
 from xdpcap.stats import QueueAccount
+from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant, variants
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,27 @@ CARRIER_WAIT_S = 15.0
 _FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.ENOMEM}
 # Descriptors of the completion ring; recording sends nothing, the kernel wants one.
 COMPLETION_SIZE = 64
+
+
+def require_memory(config: RecordConfig, queue_count: int) -> None:
+    """Raise XdpcapError unless the machine has room for the memory of so many queues.
+
+    All of it is touched at once, so asking for more than there is would not fail but
+    drive the machine out of memory.
+    """
+    blocks = config.write_buffer_bytes * config.write_buffer_count
+    # Huge pages are set aside already and are no part of MemAvailable.
+    frames = 0 if config.hugepages else config.umem_size_bytes
+    wanted = queue_count * (frames + blocks)
+    text = Path("/proc/meminfo").read_text()
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
+    if found is None or wanted <= int(found[1]) * KIB:
+        return
+    queues = "1 queue needs" if queue_count == 1 else f"{queue_count} queues need"
+    raise XdpcapError(
+        f"{queues} {format_bytes(wanted)} of memory and {format_bytes(int(found[1]) * KIB)} are "
+        "free; ask for less with --umem-size, or for fewer with --queues"
+    )
 
 
 class Attachment:

@@ -28,6 +28,8 @@ ZERO_COPY_MODES = ("auto", "require", "off")
 MAX_SNAPLEN = 262144
 # XDP_UMEM_MIN_CHUNK_SIZE in the kernel's net/xdp/xdp_umem.c; the largest chunk is a page.
 MIN_FRAME_SIZE = 2048
+# A ring's entries are counted in 32 bits, and their number is a power of two.
+MAX_FRAMES = 1 << 31
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
@@ -221,6 +223,11 @@ def _memory(c: RecordConfig) -> Iterator[str]:
         yield (
             f"--umem-size {size}: must be a multiple of the page size {PAGESIZE}; "
             f"use {format_size(near)}"
+        )
+    if size // c.frame_size > MAX_FRAMES:
+        yield (
+            f"--umem-size {format_size(size)}: more than the {MAX_FRAMES} frames that a ring can "
+            f"name; use {format_size(MAX_FRAMES * c.frame_size)} or less"
         )
     if size // c.frame_size < ring_size:
         yield (

@@ -86,9 +86,7 @@ def drop_to(user: str) -> None:
     the BPF link. Raises `UsageError` for a user who does not exist or is root, or when the
     process is not root; `XdpcapError` should any right of root's be left.
     """
-    entry = _user(user)
-    if os.geteuid() != 0:
-        raise UsageError(f"--user {user} needs root to give up; run it with sudo or without --user")
+    entry = check_user(user)
     try:
         os.initgroups(entry.pw_name, entry.pw_gid)
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
@@ -97,6 +95,14 @@ def drop_to(user: str) -> None:
         hint = "CAP_SETUID and CAP_SETGID are needed"
         raise KernelError(f"becoming user {user}", exc.errno or 0, hint) from exc
     _verify_dropped(entry)
+
+
+def check_user(user: str) -> pwd.struct_passwd:
+    """The user's entry, if `drop_to` can become that user; `UsageError` as there."""
+    entry = _user(user)
+    if os.geteuid() != 0:
+        raise UsageError(f"--user {user} needs root to give up; run it with sudo or without --user")
+    return entry
 
 
 def _user(user: str) -> pwd.struct_passwd:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from xdpcap import kernel, net, privileges
 from xdpcap._capture import SharedLimit
-from xdpcap.attachment import Attachment
+from xdpcap.attachment import Attachment, require_memory
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
@@ -89,12 +89,15 @@ class Session:
             netns.enter(config.netns)
         privileges.require(config.umem_size_bytes)
         privileges.raise_memlock()
+        if config.user is not None:
+            privileges.check_user(config.user)
         links = [self._admit(name) for name in config.interfaces]
         sources = [
             (link.name, queue)
             for link in links
             for queue in net.choose_queues(link.name, config.queues)
         ]
+        require_memory(config, len(sources))
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
