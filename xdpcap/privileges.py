@@ -25,6 +25,10 @@ CAP_PERFMON = 38
 CAP_BPF = 39
 
 DEFAULT_LOCKED_BYTES = 64 << 20
+# Counted on a recording: 13, some more while netlink is asked; 5 a queue (socket, io_uring,
+# eventfd, the file twice), and more files while they change.
+DESCRIPTORS = 32
+DESCRIPTORS_A_QUEUE = 8
 INITIAL_UID_MAP = ["0", "0", "4294967295"]
 INFINITE = resource.RLIM_INFINITY
 
@@ -76,6 +80,18 @@ def raise_memlock() -> int:
         hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
         resource.setrlimit(resource.RLIMIT_MEMLOCK, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+
+
+def require_descriptors(queue_count: int = 1) -> None:
+    """Raise the limit of descriptors as far as allowed; XdpcapError when that is too low."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = DESCRIPTORS + queue_count * DESCRIPTORS_A_QUEUE
+    if hard < needed:
+        raise XdpcapError(
+            f"{queue_count} queue{'' if queue_count == 1 else 's'} may need {needed} descriptors "
+            f"and the limit is {hard}; raise it with `ulimit -n {needed}`"
+        )
 
 
 def drop_to(user: str) -> None:

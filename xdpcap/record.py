@@ -10,8 +10,6 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from xdpcap import kernel, net, privileges
@@ -24,14 +22,12 @@ from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
 from xdpcap.recorder import InterfaceRecorder
+from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
-from xdpcap.stats import QueueAccount, merged, reported_total, total
+from xdpcap.stats import QueueAccount, merged, total
 from xdpcap.verdict import QueueVerdict, Verdict
 
 log = logging.getLogger(__name__)
-
-# Sockets, rings, maps, blocks and files of one queue, for `ulimit -n`.
-DESCRIPTORS_A_QUEUE = 24
 
 
 class SessionUi(Protocol):
@@ -85,6 +81,7 @@ class Session:
     def run(self) -> int:
         """The whole life of the session."""
         config = self._config
+        privileges.require_descriptors()
         if config.netns is not None:
             netns.enter(config.netns)
         privileges.require(config.umem_size_bytes)
@@ -97,6 +94,7 @@ class Session:
             for link in links
             for queue in net.choose_queues(link.name, config.queues)
         ]
+        privileges.require_descriptors(len(sources))
         require_memory(config, len(sources))
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
@@ -214,7 +212,20 @@ class Session:
             limit=self._limit,
             notify=self._events.notify,
         )
+        # Unwound before the attachment is: a worker must not outlive its rings.
+        self._stack.callback(self._abort, recorder)
         self._recorders[attachment.link.name] = recorder
+
+    def _abort(self, recorder: InterfaceRecorder) -> None:
+        """End a recorder that an exception has left running; nothing when it has ended."""
+        if recorder.closed:
+            return
+        recorder.detach()
+        for problem in recorder.stop() + recorder.errors:
+            self._ui.message(problem)
+        recorder.close()
+        if recorder.hung:
+            os._exit(1)
 
     # -- recording ------------------------------------------------------------------------
 
@@ -352,34 +363,8 @@ class Session:
                 f"{self._stamped} packets came without the program's metadata and were stamped "
                 "by the worker when it took them; the driver has no room before the packet"
             )
-        return self._report(rows, started)
-
-    def _report(self, rows: list[QueueAccount], started: float) -> dict[str, Any]:
-        summary = total(rows)
-        passed_by = sum(self._uncovered.values())
-        summary.passed += passed_by
-        summary.seen += passed_by
-        return {
-            "interfaces": list(self._report_interfaces(rows)),
-            "total": reported_total(summary),
-            "files": self._output.files,
-            "started": _iso(started),
-            "ended": _iso(time.time()),
-            "clock": next(iter(self._verdicts.values())).clock,
-        }
-
-    def _report_interfaces(self, rows: list[QueueAccount]) -> Iterator[dict[str, Any]]:
-        for name, verdict in self._verdicts.items():
-            yield {
-                "name": name,
-                "driver": verdict.driver,
-                "mtu": verdict.mtu,
-                "queue_count": verdict.queue_count,
-                "attach_mode": verdict.attach_mode,
-                "uncovered_passed": self._uncovered.get(name, 0),
-                "queues": [row.reported() for row in rows if row.interface == name],
-            }
-
+        files = self._output.files
+        return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
 
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
@@ -393,6 +378,3 @@ def _is_there(link: net.Link) -> bool:
     now = net.find_link(link.name)
     return now is not None and now.index == link.index
 
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

@@ -55,6 +55,8 @@ class InterfaceRecorder:
         self.workers: list[Worker] = []
         # A worker did not end in time: it still uses its rings and blocks.
         self.hung = False
+        self.closed = False
+        self._started = False
         self._config = config
         self._output = output
         self._limit = limit
@@ -104,6 +106,7 @@ class InterfaceRecorder:
 
     def start(self) -> None:
         """Start the workers, then let packets come."""
+        self._started = True
         for worker in self.workers:
             worker.start()
         self.attachment.start()
@@ -135,6 +138,8 @@ class InterfaceRecorder:
 
     def stop(self) -> list[str]:
         """Empty rings and blocks after detach(); returns what could not be done."""
+        if not self._started:
+            return []
         time.sleep(SETTLE_S)
         for worker in self.workers:
             worker.request_stop()
@@ -152,6 +157,7 @@ class InterfaceRecorder:
 
     def discard(self) -> None:
         """Undo the making of a recorder that was never started: no empty file stays."""
+        self.closed = True
         for chain in self._chains:
             chain.discard()
 
@@ -159,6 +165,7 @@ class InterfaceRecorder:
         """Free everything; after stop().  What a hung worker uses is left to the process's end."""
         if self.hung:
             return
+        self.closed = True
         for worker in self.workers:
             worker.close()
         self.attachment.close()
