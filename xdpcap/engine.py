@@ -136,24 +136,25 @@ class Worker:
             if reason == _capture.FILE_DONE:
                 self._chain.collect()
                 self._note_failure()
-            elif reason == _capture.ROTATE:
-                self._rotate()
             elif reason == _capture.WRITE_FAILED:
                 self._fail(self._write_error())
-            elif reason == _capture.LIMIT:
+            elif reason == _capture.LIMIT or (reason == _capture.ROTATE and not self._rotate()):
                 self._after_limit()
                 return
             # NO_FILE: a rotation has failed and said so; what comes now is counted as
             # write_dropped until the stop.
 
-    def _rotate(self) -> None:
+    def _rotate(self) -> bool:
+        """Go on in the next file; False when --max-size has no room for one."""
+        room = True
         try:
-            self._chain.rotate()
+            room = self._chain.rotate()
         except OSError as exc:
             self._fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
         except XdpcapError as exc:
             self._fail(str(exc))
         self._note_failure()
+        return room
 
     def _after_limit(self) -> None:
         """Keep the ring empty until the program is off, counting what comes."""

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from xdpcap._capture import SharedLimit
 from xdpcap._sink import FileSink, FinishedFile, choose_mode
-from xdpcap.errors import XdpcapError
+from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.savefile.directory import Directory, Part
 from xdpcap.savefile.headers import interface_statistics
 from xdpcap.savefile.names import PART_SUFFIX
@@ -116,7 +116,7 @@ class Chain(Protocol):
     failure: tuple[str, int] | None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None: ...
-    def rotate(self) -> None: ...
+    def rotate(self) -> bool: ...
     def collect(self) -> None: ...
     def close(self, timeout_s: float) -> bool: ...
     def discard(self) -> None: ...
@@ -161,6 +161,8 @@ class FileChain:
 
         `make_sink(mode)` makes the sink; see `xdpcap._sink.choose_mode`.
         """
+        if not self._take_room():
+            raise UsageError("--max-size: has no room for a file of each queue; ask for more")
         part = self._open_part()
         try:
             mode, direct_fd = choose_mode(part.fd)
@@ -170,16 +172,20 @@ class FileChain:
             raise
         self._begin(part, direct_fd)
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Finish the current file and go on in the next.
 
+        False, and nothing done, when the limit of bytes has no room for another file.
         Raises XdpcapError or OSError when there can be no next file; the old one is
         finished all the same.
         """
+        if not self._take_room():
+            return False
         self.finish()
         part = self._open_part()
         _, direct_fd = choose_mode(part.fd, direct=self._sink.mode == "direct")
         self._begin(part, direct_fd)
+        return True
 
     def finish(self) -> None:
         """No more records for the current file."""
@@ -231,6 +237,11 @@ class FileChain:
         self._sequence = part.sequence
         return part
 
+    def _take_room(self) -> bool:
+        """Take what is in every file besides packets off the limit of bytes."""
+        tail_bytes = TAIL_BYTES if self._with_statistics else 0
+        return self._limit is None or self._limit.take(len(self._header) + tail_bytes)
+
     def _begin(self, part: Part, direct_fd: int) -> None:
         while True:
             try:
@@ -240,8 +251,6 @@ class FileChain:
                 # Every block is in flight: the disk is the bottleneck, the ring waits.
                 self._sink.wait(0.05)
                 self.collect()
-        if self._limit is not None:
-            self._limit.spend(len(self._header) + (TAIL_BYTES if self._with_statistics else 0))
         self._open[self._current] = _OpenFile(part, direct_fd)
         self.current_path = part.path_part
         self.file_count += 1

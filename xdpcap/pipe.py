@@ -80,10 +80,11 @@ class PipeChain:
         self.sink = make_sink("stream")
         self.sink.open_file(self._pipe.fd)
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """A stream has no next file; SIGHUP only puts out what is in memory."""
         assert self.sink is not None
         self.sink.flush()
+        return True
 
     def collect(self) -> None:
         """Nothing is renamed."""

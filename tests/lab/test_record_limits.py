@@ -187,3 +187,35 @@ def test_a_file_that_is_there_already_is_never_overwritten(lab, record):
         ("rx0-q0-1.pcapng", [0]),
         ("rx0-q0-2.pcapng", [10]),
     ]
+
+
+# --- where a limit leaves no room
+
+
+def test_a_file_is_not_begun_when_the_limit_has_no_room_for_its_header(lab, record):
+    # A pcap header of 24 bytes and 76 bytes a record: 20 are left when the file is full.
+    limit = 24 + 7 * 76 + 20
+    recorder = record("--json", "-F", "pcap", "--rotate-packets", "7", "--max-size", str(limit))
+    send_frames(lab, [numbered_frame(60, number) for number in range(20)])
+    result = recorder.wait()
+    assert result.returncode == 0
+    assert check_books(result)["written"] == 7
+    assert files_size(result) == limit - 20
+    assert numbers(result.files) == list(range(7))
+
+
+def test_a_rotation_by_the_clock_ends_the_recording_when_there_is_no_room_for_another(lab, record):
+    recorder = record("--json", "--rotate-interval", "200ms", "--max-size", "1500")
+    send_frames(lab, [numbered_frame(60, number) for number in range(3)])
+    result = recorder.wait(10.0)
+    assert result.returncode == 0
+    assert numbers(result.files) == [0, 1, 2]
+    assert files_size(result) <= 1500
+
+
+def test_a_limit_with_no_room_for_a_first_file_is_refused_and_leaves_none(make_lab, record):
+    lab = make_lab(queues=2)
+    result = record("--max-size", "700", lab=lab, ready=False).wait()
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("xdpcap: --max-size: has no room")
+    assert result.files == []
