@@ -54,7 +54,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(("rules", "at_least"), RULES.values(), ids=RULES)
-def test_rotation_at_full_rate_loses_nothing(lab, record, directory, rules, at_least):
+def test_rotation_at_full_rate_loses_nothing(lab, directory, record, rules, at_least):
     recorder = record("--json", *ROOMY, *rules, directory=directory)
     wire = Wire(lab)
     wire.blast(PACKETS)
@@ -66,7 +66,7 @@ def test_rotation_at_full_rate_loses_nothing(lab, record, directory, rules, at_l
         assert int(capinfos(path)["Number of packets"]) == len(blasted_numbers(path, 60))
 
 
-def test_sighup_at_full_rate_loses_nothing(make_lab, record, directory):
+def test_sighup_at_full_rate_loses_nothing(make_lab, directory, record):
     lab = make_lab(queues=2)
     recorder = record("--json", *ROOMY, lab=lab, directory=directory)
     wire = Wire(lab)
@@ -83,7 +83,7 @@ def test_sighup_at_full_rate_loses_nothing(make_lab, record, directory):
     assert all(2 <= len(of_queue(result, queue)) <= 7 for queue in range(2))
 
 
-def test_long_packets_at_full_rate_to_rotating_files_are_whole(lab, record, directory):
+def test_long_packets_at_full_rate_to_rotating_files_are_whole(lab, directory, record):
     recorder = record("--json", *ROOMY, "--rotate-size", "8MiB", directory=directory)
     wire = Wire(lab)
     wire.blast(60_000, 1514)
