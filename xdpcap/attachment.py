@@ -212,7 +212,10 @@ class Attachment:
 
     def ask_missed(self) -> None:
         """Ask the interface what it has missed: a millisecond of netlink, not for a worker."""
-        now = rx_missed(self.link.name)
+        try:
+            now = rx_missed(self.link.name)
+        except (OSError, XdpcapError):
+            return  # an extra: what was known before stays
         if now is not None and self._missed_before is not None:
             self.missed = now - self._missed_before
 

@@ -123,8 +123,9 @@ class Worker:
             if self._cpu is not None:
                 os.sched_setaffinity(0, {self._cpu})
             self._record()
-        except (XdpcapError, OSError) as exc:
-            self._fail(str(exc))
+        except Exception as exc:
+            # Whatever it is, the session must hear of it and the file be finished.
+            self._fail(_told(exc))
         finally:
             self._finish()
 
@@ -177,8 +178,8 @@ class Worker:
             self._note_failure()
             if self._capture.sink.current_error and self.error is None:
                 self._fail(self._write_error())
-        except (XdpcapError, OSError) as exc:
-            self._fail(str(exc))
+        except Exception as exc:
+            self._fail(_told(exc))
 
     def _note_failure(self) -> None:
         """Tell of a file that was left for the next one and could not be written since."""
@@ -199,6 +200,12 @@ class Worker:
         self._capture.close()
         if not self.disk_stuck:
             self._capture.sink.close()
+
+
+def _told(exc: Exception) -> str:
+    if isinstance(exc, (XdpcapError, OSError)):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}; this is a mistake in xdpcap, please report it"
 
 
 def _write_error(path: str, number: int) -> str:

@@ -108,6 +108,13 @@ def _require_readable(str path):
         raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
 
 
+cdef int _possible_cpus() except -1:
+    cdef int count = libbpf_num_possible_cpus()
+    if count <= 0:
+        raise KernelError("reading /sys/devices/system/cpu/possible", count)
+    return count
+
+
 @cython.no_gc_clear
 cdef class Program:
     """A loaded recording program and its maps.
@@ -143,6 +150,8 @@ cdef class Program:
         for map_name in ("xsks_map", "counters", "bound"):
             self._size_map(map_name)
         self._set_clock()
+        # Read from /sys once and remembered: later there may be no descriptor for it.
+        _possible_cpus()
         self._load()
 
     def _size_map(self, str name):
@@ -270,7 +279,7 @@ cdef class Program:
 
     def verdicts(self):
         """The program's counters, a `Verdicts` per queue, summed over the CPUs."""
-        cdef int cpu_count = libbpf_num_possible_cpus()
+        cdef int cpu_count = _possible_cpus()
         cdef size_t words = 2 * XDPCAP_VERDICTS
         cdef uint64_t *values
         cdef uint64_t[6] sums
