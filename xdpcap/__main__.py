@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from typing import NoReturn
 
 
@@ -14,6 +16,9 @@ def main() -> NoReturn:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.environ.get("XDPCAP_DEBUG") != "1":
+        # "Exception ignored in ..." of a library's clean-up tells a user nothing.
+        sys.unraisablehook = lambda unraisable: None
     from xdpcap.cli import main as run
 
     run()

@@ -57,9 +57,6 @@ commands.add_command(interfaces_command)
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command in `args` (the process's own without it), and exit with its code."""
     streams.prepare()
-    if not _debugging():
-        # "Exception ignored in ..." of a library's clean-up tells a user nothing.
-        sys.unraisablehook = lambda unraisable: None
     sys.exit(_run(args) or _flush())
 
 
