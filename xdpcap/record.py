@@ -75,6 +75,7 @@ class Session:
         self._problems: list[str] = []
         self._stamped = 0
         self._limit: SharedLimit | None = None
+        self._clock: RotationClock | None = None
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
 
@@ -107,6 +108,11 @@ class Session:
             privileges.drop_to(config.user)
             self._output.check()
         self._output.describe([(a.link, a.variant.clock) for a in attachments])
+        if config.rotate_interval_s is not None:
+            # Before the first file begins, so that no boundary falls between the two.
+            self._clock = RotationClock(
+                config.rotate_interval_s, config.rotate_align, time.time_ns()
+            )
         try:
             for interface_id, attachment in enumerate(attachments):
                 self._make_recorder(interface_id, attachment)
@@ -237,9 +243,7 @@ class Session:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
-        clock = None
-        if config.rotate_interval_s is not None:
-            clock = RotationClock(config.rotate_interval_s, config.rotate_align, time.time_ns())
+        clock = self._clock
         begun = last_tick = time.monotonic()
         disk_bytes = 0
         while not self._over(begun):
@@ -366,6 +370,7 @@ class Session:
         files = self._output.files
         return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
 
+
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
     "monotonic": "CLOCK_MONOTONIC, to UTC every second",
@@ -377,4 +382,3 @@ def _is_there(link: net.Link) -> bool:
     """Whether this very link exists, and not another one of its name."""
     now = net.find_link(link.name)
     return now is not None and now.index == link.index
-
