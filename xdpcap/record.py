@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import time
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
 from xdpcap.stats import QueueAccount, merged, total
+from xdpcap.units import format_size
 from xdpcap.verdict import QueueVerdict, Verdict
 
 log = logging.getLogger(__name__)
@@ -200,7 +202,7 @@ class Session:
     def _memory_line(self, attachment: Attachment) -> str:
         config = self._config
         text = (
-            f"{config.umem_size_bytes >> 20} MiB a queue, frames of {config.frame_size} bytes, "
+            f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {config.frame_size} bytes, "
             f"rings of {config.effective_ring_size}"
         )
         if not config.hugepages:
@@ -376,6 +378,11 @@ CLOCK_TEXT = {
     "monotonic": "CLOCK_MONOTONIC, to UTC every second",
     "realtime": "CLOCK_REALTIME",
 }
+
+
+def _spaced_size(size_bytes: int) -> str:
+    """``64 MiB``: exact, as the option takes it, and spaced as prose."""
+    return re.sub(r"(?<=\d)(?=[A-Za-z])", " ", format_size(size_bytes))
 
 
 def _is_there(link: net.Link) -> bool:
