@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from accounts import Wire, check_books
-from captured import of_queue, packets
+from captured import contents, of_queue, packets, run, tshark_fields
 
 from xdpcap.lab.frames import numbered_frame
+from xdpcap.lab.traffic import Sender, send_frames
 
 # Every short length once, and a full frame between them.
 LENGTHS = [length for short in range(60, 201) for length in (short, 1514)]
@@ -80,3 +83,46 @@ def test_batches_that_end_within_packets_keep_up(make_lab, record):
     wire.blast(48_000, 3000, pps=60_000)
     assert wire.arrived() == wire.sent
     assert check_books(recorder.stop())["written"] == wire.sent
+
+
+@pytest.mark.parametrize("frame_size", [2048, 4096])
+def test_a_packet_that_fills_the_ring_is_whole_and_a_longer_one_vanishes_whole(
+    make_lab, record, frame_size
+):
+    """Sixteen frames circulate: one byte more than they hold is one frame too many."""
+    lab = make_lab(mtu=65000)
+    ring = 16 if frame_size == 2048 else 8
+    most = ring * (frame_size - 256)
+    memory = ["--ring-size", str(ring), "--umem-size", str(ring * frame_size)]
+    recorder = record("--json", "--frame-size", str(frame_size), *memory, lab=lab)
+    lengths = [most, most + 1, 60, most - 1, most + 20_000, 1514, most]
+    sent = frames_for(0, lengths)
+    kept = [frame for frame in sent if len(frame) <= most]
+    with Sender(lab) as sender:
+        for frame in sent:
+            sender.send([frame])
+            time.sleep(0.05)  # until the ring is empty again
+    result = recorder.stop()
+    assert check_books(result)["rx_dropped"] == len(sent) - len(kept)
+    assert contents(result.files) == kept
+
+
+@pytest.mark.parametrize(
+    ("snaplen", "file_format"),
+    [(1, "pcap"), (61, "pcapng"), (96, "pcap"), (1792, "pcapng"), (1793, "pcap"), (5000, "pcapng")],
+)
+def test_a_snapshot_is_cut_and_tells_the_length_on_the_wire(make_lab, record, snaplen, file_format):
+    """Within the first frame, at its end, and in a later one."""
+    lab = make_lab(mtu=9000)
+    recorder = record("--json", "--snaplen", str(snaplen), "-F", file_format, lab=lab)
+    sent = frames_for(0, LONG_LENGTHS)
+    send_frames(lab, sent)
+    result = recorder.stop()
+    recorded = packets(result.files)
+    assert [p.data for p in recorded] == [frame[:snaplen] for frame in sent]
+    assert [p.origlen for p in recorded] == LONG_LENGTHS
+    assert result.total["bytes_written"] == sum(min(n, snaplen) for n in LONG_LENGTHS)
+    where = "file hdr: {} bytes" if file_format == "pcap" else "Capture length = {}\n"
+    assert where.format(snaplen) in run("capinfos", result.files[0])
+    rows = tshark_fields(result.files[0], "frame.cap_len", "frame.len")
+    assert [[int(c), int(n)] for c, n in rows] == [[min(n, snaplen), n] for n in LONG_LENGTHS]
