@@ -16,7 +16,7 @@ DEBUG_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/$(DEBUG_DIR)/lib" PYTHONMALLO
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint debug wheel clean
+.PHONY: help setup demo test unit bench lint debug wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k 
 
 unit: setup ## run the tests that need no privileges
 	$(PY) -m pytest $(PYTEST_ARGS) tests/unit
+
+bench: setup ## measure speed beside its limit, other recorders and fio (root); BENCH_ARGS="--rounds 3"
+	@$(SUDO) scripts/bench $(BENCH_ARGS)
 
 lint: setup ## check style, format and types
 	$(PY) -m ruff check . scripts/demo

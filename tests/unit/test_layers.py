@@ -23,7 +23,7 @@ FLOORS = {
     7: {"record"},
     6: {"recorder", "outputs", "events"},
     5: {"engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"},
-    4: {"_capture", "_loop"},
+    4: {"_capture", "_loop", "_bench"},
     3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
     2: {"_savefile"},
     1: {"libxdp", "libbpf", "liburing"},
