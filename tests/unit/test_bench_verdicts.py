@@ -12,13 +12,13 @@ import pytest
 # Last: another build of the package may be the one under test.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from benchmarks.goals import MISSED, REACHED, UNDECIDED, goals  # noqa: E402
-from benchmarks.machine import Activity, Process, Snapshot, activity  # noqa: E402
-from benchmarks.measure import Sample, Scenario  # noqa: E402
-from benchmarks.noise import Finding, against, compare, floor_of, summarize  # noqa: E402
-from benchmarks.recorders import DROP_LOOP, OURS  # noqa: E402
-from benchmarks.report import load, markdown, save  # noqa: E402
-from benchmarks.results import Results  # noqa: E402
+from benchmarks.goals import MISSED, REACHED, UNDECIDED, goals
+from benchmarks.machine import Activity, Process, Snapshot, activity
+from benchmarks.measure import Sample, Scenario
+from benchmarks.noise import Finding, against, compare, floor_of, summarize
+from benchmarks.recorders import DROP_LOOP, OURS
+from benchmarks.report import load, markdown, save
+from benchmarks.results import Results
 
 SMALL = Scenario("64-memory", 60, 1_000_000, True, Path("/dev/shm"), Path("/dev/shm"))
 ABOUT = {
