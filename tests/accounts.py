@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -99,32 +97,3 @@ def check_files(report: dict[str, Any]) -> None:
         for row in interface["queues"]:
             assert found.pop((interface["name"], row["queue"]), 0) == row["written"], row
     assert not found
-
-
-@contextlib.contextmanager
-def mounted(directory: Path, *arguments: str) -> Iterator[Path]:
-    """`mount ARGUMENTS DIRECTORY` for as long as it is needed."""
-    directory.mkdir(exist_ok=True)
-    subprocess.run(["mount", *arguments, str(directory)], check=True)
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
-
-
-@contextlib.contextmanager
-def small_tmpfs(directory: Path, options: str) -> Iterator[Path]:
-    """A file system in memory; `options` are those of mount, such as "size=4m"."""
-    with mounted(directory, "-t", "tmpfs", "-o", options, "none"):
-        yield directory
-
-
-@contextlib.contextmanager
-def small_ext4(directory: Path, size: str) -> Iterator[Path]:
-    """An empty file system that takes O_DIRECT, in a file beside `directory`; it has no reserve."""
-    image = directory.with_suffix(".ext4")
-    subprocess.run(["truncate", "-s", size, str(image)], check=True)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
-    with mounted(directory, "-o", "loop", str(image)):
-        (directory / "lost+found").rmdir()
-        yield directory

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 
 import pytest
-from accounts import small_tmpfs
 from elsewhere import kernel_without_af_xdp, older_kernel
+from places import small_tmpfs
 from recording import ROOT
 from veth_namespaces import add_veth
 from xdpcap._bpf import attached_program
@@ -197,7 +197,10 @@ CONTRADICTIONS = [
     (["--queues", "0,0"], "--queues"),
     (["--cpus", "4000"], "--cpus 4000: this process may run on"),
     (["--attach", "offload"], "--attach offload: AF_XDP can't be fed from an offloaded program"),
-    (["--attach", "generic", "--zero-copy", "require"], "--zero-copy require with --attach generic"),
+    (
+        ["--attach", "generic", "--zero-copy", "require"],
+        "--zero-copy require with --attach generic",
+    ),
     (["--rotate-align"], "--rotate-align: there is no interval to align"),
     (["--keep", "3"], "--keep: old files make room for new ones"),
     (["--keep-size", "1MiB", "--rotate-size", "2MiB"], "--keep-size 1MiB: less than one file"),
@@ -222,7 +225,13 @@ def test_options_that_can_not_be_meant_are_refused(refused, arguments, told):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--rotate-size", "1M"], ["--keep", "2"], ["--post-rotate", "true"], ["--name", "x"], ["--json"]],
+    [
+        ["--rotate-size", "1M"],
+        ["--keep", "2"],
+        ["--post-rotate", "true"],
+        ["--name", "x"],
+        ["--json"],
+    ],
     ids=" ".join,
 )
 def test_what_is_done_to_files_is_refused_for_standard_output(refused, arguments):

@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books, small_ext4
+from accounts import Wire, check_books
+from places import small_ext4
 from recording import ROOT
 from veth_namespaces import add_veth, delete_link
 from xdpcap._bpf import attached_program
@@ -186,7 +187,9 @@ def test_a_disk_that_sticks_in_the_middle_of_a_rotation_crashes_nothing(lab, rec
             time.sleep(0.3)
             recorder.send_signal(signal.SIGINT)
             recorder.wait_for(lambda: attached(lab) is None, STOP_S)
-            recorder.wait_for(lambda: "queue 0 does not stop; is the disk stuck?" in recorder.stderr)
+            recorder.wait_for(
+                lambda: "queue 0 does not stop; is the disk stuck?" in recorder.stderr
+            )
         result = recorder.stop(None)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -298,17 +301,20 @@ def test_recording_goes_on_when_the_interface_comes_up_again(lab, record):
     assert numbers_in(result.files) == list(range(150))
 
 
+def wait_told(recorder, text, times):
+    """Return once standard error has the text so many times."""
+    recorder.wait_for(lambda: recorder.stderr.count(text) == times)
+
+
 def test_recording_goes_on_when_the_interface_is_made_again(lab, record):
     recorder = record("--json", "--wait-link", "--stats-interval", "100ms")
-    for round in range(3):
-        frames = [numbered_frame(60, 100 * round + number) for number in range(100)]
-        send_frames(lab, frames)
-        if round == 2:
-            break
-        lab.delete_link()
-        recorder.wait_for(lambda: recorder.stderr.count("rx0 was deleted; waiting") == round + 1)
-        lab.make_link()
-        recorder.wait_for(lambda: recorder.stderr.count("rx0 is back after") == round + 1)
+    for again in range(3):
+        if again:
+            lab.delete_link()
+            wait_told(recorder, "rx0 was deleted; waiting", again)
+            lab.make_link()
+            wait_told(recorder, "rx0 is back after", again)
+        send_frames(lab, [numbered_frame(60, 100 * again + number) for number in range(100)])
     result = recorder.stop()
     assert result.returncode == 0, result.stderr
     assert check_books(result)["written"] == 300

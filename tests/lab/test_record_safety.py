@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books, small_ext4
+from accounts import Wire, check_books
 from bpf_objects import held_ids, still_there
+from places import NOBODY, directory_of_nobody, small_ext4
 from veth_namespaces import xdp_pass
 from xdpcap._bpf import attached_program
 
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import TX_IPV4, frame_number, numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
-from xdpcap.net import get_link, offloads
+from xdpcap.net import get_link
 from xdpcap.savefile.reader import read_packets
 
 KINDS = ("prog", "map", "link")
-NOBODY = pwd.getpwnam("nobody")
 FRAMES = [numbered_frame(60, number) for number in range(100)]
 
 
@@ -108,115 +106,7 @@ def test_promiscuous_mode_is_left_alone_when_asked(lab, record, option):
     assert check_books(recorder.stop())["written"] == 100
 
 
-# --- offloads
-
-
-def sender_offloads(lab):
-    """Every feature of the sender, whose offloads are what spoils a capture on a veth."""
-    return in_netns(lab.tx_ns, offloads.features, "tx0")
-
-
-def guardians(pid):
-    """The processes that a recorder has started."""
-    children = set()
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        children |= set(map(int, (task / "children").read_text().split()))
-    return [child for child in children if b"xdpcap.net.guardian" in cmdline(child)]
-
-
-def cmdline(pid):
-    with contextlib.suppress(FileNotFoundError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    return b""
-
-
-@pytest.fixture
-def spoiled(make_lab):
-    """A lab whose sender leaves checksums and VLAN tags to a device that there is not."""
-    lab = make_lab(offloads=True)
-    assert sender_offloads(lab)["tx-checksum-ip-generic"]
-    return lab
-
-
-def end_by_signal(recorder, number):
-    recorder.send_signal(number)
-
-
-def end_by_ctrl_c(recorder, number):
-    os.killpg(recorder.process.pid, number)
-
-
-@pytest.mark.parametrize(
-    ("end", "number"),
-    [
-        (end_by_signal, signal.SIGINT),
-        (end_by_signal, signal.SIGKILL),
-        (end_by_ctrl_c, signal.SIGINT),
-        (end_by_ctrl_c, signal.SIGHUP),
-    ],
-)
-def test_offloads_that_were_turned_off_are_on_again_however_it_ends(spoiled, record, end, number):
-    before = sender_offloads(spoiled)
-    recorder = record("--json", "--fix-offloads", lab=spoiled, preexec=os.setsid)
-    during = sender_offloads(spoiled)
-    assert not during["tx-checksum-ip-generic"] and not during["tx-vlan-hw-insert"]
-    (guardian,) = guardians(recorder.process.pid)
-    end(recorder, number)
-    if number == signal.SIGHUP:
-        # It only means new files; the terminal's other processes do not outlive it.
-        time.sleep(0.2)
-        assert sender_offloads(spoiled) == during
-        recorder.send_signal(signal.SIGINT)
-    recorder.stop(None)
-    recorder.wait_for(lambda: sender_offloads(spoiled) == before)
-    recorder.wait_for(lambda: not cmdline(guardian))
-
-
-def test_an_offload_that_was_off_before_stays_off(spoiled, record):
-    command = ["ip", "netns", "exec", spoiled.tx_ns, "ethtool", "-K", "tx0", "txvlan", "off"]
-    subprocess.run(command, check=True, capture_output=True)
-    before = sender_offloads(spoiled)
-    recorder = record("--json", "--fix-offloads", lab=spoiled)
-    assert not sender_offloads(spoiled)["tx-checksum-ip-generic"]
-    result = recorder.stop()
-    assert sender_offloads(spoiled) == before
-    assert "turned off tx-checksumming of tx0" in result.stderr
-    assert "turned off tx-vlan-offload" not in result.stderr
-
-
-def test_offloads_are_restored_when_the_recording_can_not_begin(spoiled, record):
-    before = sender_offloads(spoiled)
-    with attached_pass(spoiled, "generic"):
-        # A program on the receiver takes features off the sender itself.
-        between = sender_offloads(spoiled)
-        result = record("--fix-offloads", lab=spoiled, ready=False).wait()
-        assert result.returncode == 2
-        assert sender_offloads(spoiled) == between
-    assert sender_offloads(spoiled) == before
-
-
-def test_offloads_are_restored_by_root_when_the_recorder_gave_it_up(spoiled, record, tmp_path):
-    before = sender_offloads(spoiled)
-    directory = directory_of_nobody(tmp_path)
-    recorder = record("--fix-offloads", "--user", "nobody", lab=spoiled, directory=directory)
-    assert sender_offloads(spoiled) != before
-    assert recorder.stop().returncode == 0
-    assert sender_offloads(spoiled) == before
-
-
 # --- privileges
-
-
-def directory_of_nobody(tmp_path):
-    """A directory that nobody may write to, and reach."""
-    directory = tmp_path / "nobodys"
-    directory.mkdir()
-    os.chown(directory, NOBODY.pw_uid, NOBODY.pw_gid)
-    for parent in directory.parents:
-        if parent == Path("/tmp"):
-            break
-        parent.chmod(parent.stat().st_mode | 0o111)
-    return directory
 
 
 def test_root_is_given_up_for_good_once_everything_is_set_up(lab, record, tmp_path):
@@ -346,9 +236,7 @@ def test_packets_of_queues_that_are_not_recorded_are_passed_and_counted(make_lab
 
 
 @pytest.mark.parametrize("arguments", [(), ("--attach", "native")])
-def test_zero_copy_that_a_driver_can_not_do_is_an_error_when_it_is_required(
-    lab, record, arguments
-):
+def test_zero_copy_that_a_driver_can_not_do_is_an_error_when_it_is_required(lab, record, arguments):
     line = the_line(record("--zero-copy", "require", *arguments, ready=False).wait(), 1)
     assert "bind(rx0 queue 0, ZEROCOPY): EOPNOTSUPP" in line
     assert line.endswith("the driver can't do this mode; try --zero-copy off")
@@ -391,7 +279,9 @@ def test_workers_run_on_the_cpus_that_are_named(make_lab, record):
     wanted = [cpus[-1], cpus[0]]
     recorder = record("--json", "--cpus", ",".join(map(str, wanted)), lab=lab)
     # In the order in which they were started, which is that of the queues.
-    threads = sorted(int(task.name) for task in Path(f"/proc/{recorder.process.pid}/task").iterdir())
+    threads = sorted(
+        int(task.name) for task in Path(f"/proc/{recorder.process.pid}/task").iterdir()
+    )
     allowed = [os.sched_getaffinity(thread) for thread in threads]
     assert [found for found in allowed if len(found) == 1] == [{cpu} for cpu in wanted]
     blast(lab, 100)
