@@ -291,14 +291,15 @@ class Session:
 
     def _watch_links(self) -> None:
         for event in self._events.link_events():
-            recorder = self._recorders.get(event.name)
-            if recorder is not None and recorder.link.index == event.index:
-                self._link_changed(event, recorder)
+            # By index: an interface may get another name, and its socket stays with it.
+            indexes = {recorder.link.index: recorder for recorder in self._recorders.values()}
+            if event.index in indexes:
+                self._link_changed(event, indexes[event.index])
             elif event.name in self._gone and event.up:
                 self._come_back(event.name)
 
     def _link_changed(self, event: net.LinkEvent, recorder: InterfaceRecorder) -> None:
-        name = event.name
+        name = recorder.link.name
         # What is deleted goes down first, and is told of twice.
         if event.deleted or (not event.up and not _is_there(recorder.link)):
             self._lose(name, "was deleted")
