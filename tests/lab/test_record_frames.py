@@ -40,8 +40,7 @@ def send_and_record(lab, record, arguments, lengths, **options):
 
 
 @pytest.mark.parametrize("queues", QUEUES)
-@pytest.mark.parametrize("attach", ["native", "generic"])
-@pytest.mark.parametrize("file_format", ["pcapng", "pcap"])
+@pytest.mark.parametrize(("attach", "file_format"), [("native", "pcapng"), ("generic", "pcap")])
 def test_every_length_is_recorded_byte_for_byte_in_order_on_its_own_queue(
     make_lab, record, queues, attach, file_format
 ):
@@ -53,8 +52,9 @@ def test_every_length_is_recorded_byte_for_byte_in_order_on_its_own_queue(
 
 
 @pytest.mark.parametrize("queues", QUEUES)
-@pytest.mark.parametrize("attach", ["native", "generic"])
-@pytest.mark.parametrize("frame_size", [2048, 4096])
+@pytest.mark.parametrize(
+    ("attach", "frame_size"), [("native", 2048), ("native", 4096), ("generic", 2048)]
+)
 def test_a_packet_of_several_frames_is_one_record(make_lab, record, queues, attach, frame_size):
     lab = make_lab(queues=queues, mtu=9000, generic=attach == "generic" and queues > 1)
     send_and_record(
@@ -67,7 +67,7 @@ def test_packets_as_long_as_a_veth_takes_them_are_one_record_each(make_lab, reco
     send_and_record(lab, record, [], [60, 20_000, 1514, 40_000, 65_000, 60])
 
 
-@pytest.mark.parametrize("batch", [1, 3, 6, 7])
+@pytest.mark.parametrize("batch", [1, 7])
 def test_a_batch_that_cuts_packets_of_several_frames_loses_none(make_lab, record, batch):
     """A batch ends in the middle of a packet, or is shorter than one."""
     lab = make_lab(mtu=9000)
@@ -109,7 +109,7 @@ def test_a_packet_that_fills_the_ring_is_whole_and_a_longer_one_vanishes_whole(
 
 @pytest.mark.parametrize(
     ("snaplen", "file_format"),
-    [(1, "pcap"), (61, "pcapng"), (96, "pcap"), (1792, "pcapng"), (1793, "pcap"), (5000, "pcapng")],
+    [(1, "pcap"), (61, "pcapng"), (1792, "pcap"), (5000, "pcapng")],
 )
 def test_a_snapshot_is_cut_and_tells_the_length_on_the_wire(make_lab, record, snaplen, file_format):
     """Within the first frame, at its end, and in a later one."""

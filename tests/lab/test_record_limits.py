@@ -69,9 +69,15 @@ def test_the_count_holds_at_full_rate(make_lab, record):
 # --- size
 
 
-@pytest.mark.parametrize("file_format", ["pcapng", "pcap"])
-@pytest.mark.parametrize("limit", [5_000, 100_000])
-@pytest.mark.parametrize("rules", [[], ["--rotate-packets", "7"]])
+@pytest.mark.parametrize(
+    ("limit", "file_format", "rules"),
+    [
+        (5_000, "pcapng", []),
+        (100_000, "pcap", []),
+        (5_000, "pcap", ["--rotate-packets", "7"]),
+        (100_000, "pcapng", ["--rotate-packets", "7"]),
+    ],
+)
 def test_all_files_together_never_exceed_the_size_asked_for(
     make_lab, record, file_format, limit, rules
 ):

@@ -45,8 +45,7 @@ def sequence(path) -> int:
 # --- by size
 
 
-@pytest.mark.parametrize("file_format", ["pcapng", "pcap"])
-@pytest.mark.parametrize("limit", [20_000, 300_000])
+@pytest.mark.parametrize(("file_format", "limit"), [("pcapng", 20_000), ("pcap", 300_000)])
 def test_no_file_is_larger_than_asked_and_all_packets_are_in_order_over_them(
     lab, record, file_format, limit
 ):
