@@ -12,26 +12,16 @@ from pathlib import Path
 import pytest
 from accounts import Wire, check_books
 from bpf_objects import held_ids, still_there
+from observed import attached, numbers_in, promiscuity
 from places import NOBODY, directory_of_nobody, small_ext4
 from veth_namespaces import xdp_pass
-from xdpcap._bpf import attached_program
 
 from xdpcap.lab import in_netns
-from xdpcap.lab.frames import TX_IPV4, frame_number, numbered_frame
+from xdpcap.lab.frames import TX_IPV4, numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
-from xdpcap.net import get_link
-from xdpcap.savefile.reader import read_packets
 
 KINDS = ("prog", "map", "link")
 FRAMES = [numbered_frame(60, number) for number in range(100)]
-
-
-def attached(lab):
-    return in_netns(lab.rx_ns, attached_program, lab.rx_ifindex)
-
-
-def promiscuity(lab):
-    return in_netns(lab.rx_ns, get_link, "rx0").promiscuity
 
 
 def ip(namespace, *arguments):
@@ -45,10 +35,6 @@ def the_line(result, code):
     assert result.stdout == b""
     assert result.files == []
     return result.stderr.removeprefix("xdpcap: ").rstrip()
-
-
-def numbers_in(paths):
-    return [frame_number(packet.data) for path in paths for packet in read_packets(path)]
 
 
 # --- interfaces that the administrator needs
