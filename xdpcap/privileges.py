@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import time
 from pathlib import Path
 
 from xdpcap import kernel
@@ -29,6 +30,8 @@ DEFAULT_LOCKED_BYTES = 64 << 20
 # eventfd, the file twice), and more files while they change.
 DESCRIPTORS = 32
 DESCRIPTORS_A_QUEUE = 8
+# A thread that Python has joined already may be in the kernel for so long.
+THREAD_END_S = 1.0
 INITIAL_UID_MAP = ["0", "0", "4294967295"]
 INFINITE = resource.RLIM_INFINITY
 
@@ -140,14 +143,26 @@ def _verify_dropped(entry: pwd.struct_passwd) -> None:
         pass
     else:
         raise XdpcapError("root could be had back after giving it up; stopping to be safe")
+    deadline = time.monotonic() + THREAD_END_S
+    while (left := _threads_with_rights(entry.pw_uid)) and time.monotonic() < deadline:
+        # glibc passes over a thread that is about to end; it needs a moment to be gone.
+        time.sleep(0.001)
+    if left:
+        raise XdpcapError(f"thread {left[0]} kept rights of root's; stopping to be safe")
+
+
+def _threads_with_rights(uid: int) -> list[str]:
+    """The process's threads that hold a capability or an id other than `uid`."""
+    found = []
     for thread in Path("/proc/self/task").iterdir():
         try:
             status = (thread / "status").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has ended since
         held = _capability_set(status, "CapEff") | _capability_set(status, "CapPrm")
-        if held or _user_ids(status) != {entry.pw_uid}:
-            raise XdpcapError(f"thread {thread.name} kept rights of root's; stopping to be safe")
+        if held or _user_ids(status) != {uid}:
+            found.append(thread.name)
+    return found
 
 
 def _capability_set(status: str, field: str) -> int:
