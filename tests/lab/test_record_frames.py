@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from accounts import Wire, check_books
-from captured import contents, of_queue, packets, run, tshark_fields
+from captured import contents, flushed, of_queue, packets, parts, run, tshark_fields
 
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import Sender, send_frames
@@ -77,10 +75,10 @@ def test_a_batch_that_cuts_packets_of_several_frames_loses_none(make_lab, record
 def test_batches_that_end_within_packets_keep_up(make_lab, record):
     """The loop goes on at once after a batch that was cut short, as after a full one."""
     lab = make_lab(mtu=3000)
-    recorder = record("--json", "--batch", "3", lab=lab)
+    recorder = record("--json", "--batch", "3", "--umem-size", "128MiB", lab=lab)
     wire = Wire(lab)
     # Two frames each: a batch of three holds one.  The ring has room for a third of them.
-    wire.blast(48_000, 3000, pps=60_000)
+    wire.blast(90_000, 3000, pps=60_000)
     assert wire.arrived() == wire.sent
     assert check_books(recorder.stop())["written"] == wire.sent
 
@@ -94,14 +92,19 @@ def test_a_packet_that_fills_the_ring_is_whole_and_a_longer_one_vanishes_whole(
     ring = 16 if frame_size == 2048 else 8
     most = ring * (frame_size - 256)
     memory = ["--ring-size", str(ring), "--umem-size", str(ring * frame_size)]
-    recorder = record("--json", "--frame-size", str(frame_size), *memory, lab=lab)
+    often = ["--flush-interval", "20ms"]
+    recorder = record("--json", "--frame-size", str(frame_size), *memory, *often, lab=lab)
+    (part,) = parts(recorder)
     lengths = [most, most + 1, 60, most - 1, most + 20_000, 1514, most]
     sent = frames_for(0, lengths)
-    kept = [frame for frame in sent if len(frame) <= most]
+    kept = []
     with Sender(lab) as sender:
         for frame in sent:
             sender.send([frame])
-            time.sleep(0.05)  # until the ring is empty again
+            if len(frame) <= most:
+                kept.append(frame)
+            # Once it is in the file the ring is empty again.
+            recorder.wait_for(lambda: flushed(part) == kept)
     result = recorder.stop()
     assert check_books(result)["rx_dropped"] == len(sent) - len(kept)
     assert contents(result.files) == kept
