@@ -27,15 +27,18 @@ PROGRAMS = Path("xdpcap/_programs")
 # What one source becomes: (source, object, extra defines).
 #   frags   multi-buffer packets, kernel 6.6 and later (XDP_USE_SG)
 #   plain   kernel 5.3 and later
+#   bare    no metadata, for a libxdp dispatcher that takes no program that writes any
 #   legacy  kernel 4.18 to 5.2: no flags in bpf_redirect_map(), no global data
 VARIANTS = [
     ("record.bpf.c", "record_frags.bpf.o", ["-DXDPCAP_FRAGS"]),
     ("record.bpf.c", "record_plain.bpf.o", []),
+    ("record.bpf.c", "record_bare.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_BARE"]),
     ("record.bpf.c", "record_legacy.bpf.o", ["-DXDPCAP_LEGACY"]),
 ]
 
 LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
+    "_dispatcher": ["libxdp", "libbpf"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],
     "_capture": ["libxdp", "libbpf", "liburing"],
@@ -101,7 +104,8 @@ def extensions():
     return cythonize(
         [extension(p) for p in pyx],
         include_path=["ext"],
-        build_dir="build",
+        # Cython compares times, not directives: each kind of build has its own C files.
+        build_dir="build/debug" if DEBUG else "build",
         compiler_directives=DIRECTIVES,
         show_all_warnings=False,
     )

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The recording program: count, stamp, redirect.
  *
- * One source, three objects (setup.py, VARIANTS):
+ * One source, four objects (setup.py, VARIANTS):
  *   XDPCAP_FRAGS   packets of several buffers (xdp.frags, kernel 5.18; AF_XDP
  *                  takes them from 6.6 with XDP_USE_SG)
  *   (neither)      kernel 5.3 and later
+ *   XDPCAP_BARE    writes no metadata, user space takes the time: libxdp's dispatcher
+ *                  before 1.5.5 is not marked as changing packets, and then its
+ *                  members may not be either (kernel 6.13, stable 6.12;
+ *                  bpf_check_attach_target()), and adjusting the metadata counts
  *   XDPCAP_LEGACY  kernel 4.18 to 5.2: bpf_redirect_map() takes no fallback action
  *                  and there is no global data
  *
@@ -46,7 +50,9 @@ const volatile __u32 xdpcap_clock = XDPCAP_CLOCK_MONOTONIC;
 
 static __always_inline __u64 now_ns(void)
 {
-#ifdef XDPCAP_LEGACY
+#if defined(XDPCAP_BARE)
+	return 0;
+#elif defined(XDPCAP_LEGACY)
 	return bpf_ktime_get_ns();
 #else
 	if (xdpcap_clock == XDPCAP_CLOCK_TAI)
@@ -82,6 +88,7 @@ static __always_inline int redirect(__u32 queue)
  */
 static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 length)
 {
+#ifndef XDPCAP_BARE
 	struct xdpcap_meta *meta;
 
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
@@ -97,6 +104,7 @@ static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 leng
 	meta->reserved = 0;
 	meta->flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN;
 	meta->magic = XDPCAP_META_MAGIC;
+#endif
 }
 
 #ifdef XDPCAP_FRAGS

@@ -27,12 +27,12 @@ def descriptors() -> list[str]:
     return sorted(re.sub(r":\[\d+\]", "", name) for name in found)
 
 
-def held_ids(kind: str) -> set[int]:
+def held_ids(kind: str, pid: int | str = "self") -> set[int]:
     """The ids of the BPF programs ("prog"), maps ("map") or links ("link") held open."""
     ids = set()
-    for number in os.listdir("/proc/self/fdinfo"):
+    for number in os.listdir(f"/proc/{pid}/fdinfo"):
         try:
-            text = Path(f"/proc/self/fdinfo/{number}").read_text()
+            text = Path(f"/proc/{pid}/fdinfo/{number}").read_text()
         except FileNotFoundError:
             continue
         ids |= {int(found) for found in re.findall(rf"^{kind}_id:\s*(\d+)", text, re.M)}

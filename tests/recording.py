@@ -32,6 +32,12 @@ QUIET_READY_S = 0.5
 POLL_S = 0.01
 
 
+def _sanitizer() -> dict[str, str]:
+    """The environment that puts AddressSanitizer under our own code (see conftest.py)."""
+    preload = os.environ.get("XDPCAP_TEST_PRELOAD")
+    return {"LD_PRELOAD": preload} if preload else {}
+
+
 @dataclass(frozen=True)
 class Result:
     """What a finished command left: exit code, output, files, and how long its end took."""
@@ -93,7 +99,7 @@ class Recorder:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={**os.environ, **(env or {})},
+                env={**os.environ, **_sanitizer(), **(env or {})},
                 preexec_fn=preexec,
             )
         if ready:

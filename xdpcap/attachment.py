@@ -10,18 +10,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.resources import files
+import re
+from pathlib import Path
 
-from xdpcap import kernel
+from xdpcap import dispatcher, kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
-from xdpcap.errors import KernelError, UsageError
+from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.net import Link, rx_missed, rx_queues_allocated, wait_for_carrier
 from xdpcap.stats import QueueAccount
+from xdpcap.units import KIB, format_bytes
+from xdpcap.variants import Variant, variants
 
 log = logging.getLogger(__name__)
 
@@ -33,29 +34,25 @@ _FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.ENOMEM}
 COMPLETION_SIZE = 64
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One build of the recording program (setup.py, VARIANTS)."""
+def require_memory(config: RecordConfig, queue_count: int) -> None:
+    """Raise XdpcapError unless the machine has room for the memory of so many queues.
 
-    object_name: str
-    clock: str
-    multi_buffer: bool
-
-    @property
-    def path(self) -> str:
-        """Where the object lies in the installed package."""
-        return str(files("xdpcap") / "_programs" / self.object_name)
-
-
-def variants() -> Iterator[Variant]:
-    """The builds that this kernel can load, best first."""
-    clock = "tai" if kernel.has_tai() else "monotonic"
-    if kernel.has_multi_buffer():
-        yield Variant("record_frags.bpf.o", clock, True)
-    if kernel.has_redirect_flags():
-        yield Variant("record_plain.bpf.o", clock, False)
-    else:
-        yield Variant("record_legacy.bpf.o", "monotonic", False)
+    All of it is touched at once, so asking for more than there is would not fail but
+    drive the machine out of memory.
+    """
+    blocks = config.write_buffer_bytes * config.write_buffer_count
+    # Huge pages are set aside already and are no part of MemAvailable.
+    frames = 0 if config.hugepages else config.umem_size_bytes
+    wanted = queue_count * (frames + blocks)
+    text = Path("/proc/meminfo").read_text()
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
+    if found is None or wanted <= int(found[1]) * KIB:
+        return
+    queues = "1 queue needs" if queue_count == 1 else f"{queue_count} queues need"
+    raise XdpcapError(
+        f"{queues} {format_bytes(wanted)} of memory and {format_bytes(int(found[1]) * KIB)} are "
+        "free; ask for less with --umem-size, or for fewer with --queues"
+    )
 
 
 class Attachment:
@@ -74,6 +71,9 @@ class Attachment:
         self._config = config
         self._umems: list[Umem] = []
         self._missed_before = rx_missed(link.name)
+        # Packets that the interface has missed since the start, all queues together, as
+        # last asked; None when it does not say.
+        self.missed = None if self._missed_before is None else 0
         # Drivers may add queues when a program is attached (virtio_net), so the maps
         # are made for all that the device was created with.
         self._map_queues = max(queue_count, rx_queues_allocated(link.name) or 0)
@@ -94,6 +94,9 @@ class Attachment:
 
     def _attach(self) -> tuple[Program, Variant]:
         wanted = self._config.attach
+        joined = dispatcher.join(self.link, self._map_queues, wanted)
+        if joined is not None:
+            return joined
         modes = ("native", "generic") if wanted == "auto" else (wanted,)
         failure: Exception | None = None
         for mode in modes:
@@ -207,10 +210,14 @@ class Attachment:
         row.redirected, row.passed = verdict.redirected, verdict.passed
         row.dropped = verdict.dropped
 
-    def missed(self) -> int | None:
-        """Packets that the interface has missed since the start, all queues together."""
-        now = rx_missed(self.link.name)
-        return None if now is None or self._missed_before is None else now - self._missed_before
+    def ask_missed(self) -> None:
+        """Ask the interface what it has missed: a millisecond of netlink, not for a worker."""
+        try:
+            now = rx_missed(self.link.name)
+        except (OSError, XdpcapError):
+            return  # an extra: what was known before stays
+        if now is not None and self._missed_before is not None:
+            self.missed = now - self._missed_before
 
     def uncovered(self) -> int:
         """Packets of queues without a socket, which went to the kernel stack."""

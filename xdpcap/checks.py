@@ -19,6 +19,8 @@ ZERO_COPY_MODES = ("auto", "require", "off")
 
 # XDP_UMEM_MIN_CHUNK_SIZE in the kernel's net/xdp/xdp_umem.c; the largest chunk is a page.
 MIN_FRAME_SIZE = 2048
+# A ring's entries are counted in 32 bits, and their number is a power of two.
+MAX_FRAMES = 1 << 31
 MIN_STATS_INTERVAL_S = 0.1
 DEFAULT_STATS_INTERVAL_S = 1.0
 
@@ -97,6 +99,11 @@ def memory(frame_size: int, ring_size: int, umem_size_bytes: int) -> Iterator[st
         yield (
             f"--umem-size {size}: must be a multiple of the page size {PAGESIZE}; "
             f"use {format_size(near)}"
+        )
+    if size // frame_size > MAX_FRAMES:
+        yield (
+            f"--umem-size {format_size(size)}: more than the {MAX_FRAMES} frames that a ring can "
+            f"name; use {format_size(MAX_FRAMES * frame_size)} or less"
         )
     if size // frame_size < ring_size:
         yield (

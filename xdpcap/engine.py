@@ -7,6 +7,7 @@ which must be callable from any thread.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -15,14 +16,26 @@ from collections.abc import Callable
 from xdpcap import _capture
 from xdpcap._capture import Capture
 from xdpcap.attachment import Attachment
+from xdpcap.config import STDOUT
 from xdpcap.errors import XdpcapError
 from xdpcap.files import Chain
+from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 
-# How long a stop waits for the disk after the last packet.
+# How long a stop waits for the disk.
 DISK_WAIT_S = 1.5
 # How often the ring is emptied once nothing more is wanted.
 DRAIN_INTERVAL_S = 0.002
+
+# What helps against a failed write.
+WAYS_OUT = {
+    errno.EFBIG: "raise the file-size limit with `ulimit -f`",
+    errno.ENOSPC: "free some space or use --keep-size",
+    errno.EDQUOT: "raise the quota or use --keep-size",
+    errno.EIO: "look for disk errors in `dmesg`",
+    errno.EPIPE: "the reader has gone",
+    errno.ETIMEDOUT: "its reader has stopped reading",
+}
 
 
 class Worker:
@@ -49,6 +62,7 @@ class Worker:
         self._cpu = cpu
         self._notify = notify
         self._stop = threading.Event()
+        self._stop_asked_s = 0.0
         chain.account = self.account
         name = f"{self.interface}-q{queue}"
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -61,6 +75,7 @@ class Worker:
 
     def request_stop(self) -> None:
         """Record what is in the ring, then end; the program must be detached before."""
+        self._stop_asked_s = time.monotonic()
         self._stop.set()
         self._capture.request_stop()
 
@@ -73,10 +88,8 @@ class Worker:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def account(self, *, final: bool = False, with_missed: bool = False) -> QueueAccount:
+    def account(self, *, final: bool = False) -> QueueAccount:
         """This queue's row of the ledger, as of now.
-
-        `with_missed` also asks the interface what it has missed, over netlink.
 
         Read from the file backwards to the program, so that a packet on its way is in
         flight and never missing.
@@ -95,8 +108,7 @@ class Worker:
         row.current_file = self._chain.current_path
         row.files = self._chain.file_count
         self._attachment.count(row)
-        if with_missed:
-            row.missed = self._attachment.missed()
+        row.missed = self._attachment.missed
         return row.settle(final=final)
 
     @property
@@ -111,8 +123,9 @@ class Worker:
             if self._cpu is not None:
                 os.sched_setaffinity(0, {self._cpu})
             self._record()
-        except (XdpcapError, OSError) as exc:
-            self._fail(str(exc))
+        except Exception as exc:
+            # Whatever it is, the session must hear of it and the file be finished.
+            self._fail(_told(exc))
         finally:
             self._finish()
 
@@ -123,23 +136,26 @@ class Worker:
                 return
             if reason == _capture.FILE_DONE:
                 self._chain.collect()
-            elif reason == _capture.ROTATE:
-                self._rotate()
+                self._note_failure()
             elif reason == _capture.WRITE_FAILED:
                 self._fail(self._write_error())
-            elif reason == _capture.LIMIT:
+            elif reason == _capture.LIMIT or (reason == _capture.ROTATE and not self._rotate()):
                 self._after_limit()
                 return
             # NO_FILE: a rotation has failed and said so; what comes now is counted as
             # write_dropped until the stop.
 
-    def _rotate(self) -> None:
+    def _rotate(self) -> bool:
+        """Go on in the next file; False when --max-size has no room for one."""
+        room = True
         try:
-            self._chain.rotate()
+            room = self._chain.rotate()
         except OSError as exc:
             self._fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
         except XdpcapError as exc:
             self._fail(str(exc))
+        self._note_failure()
+        return room
 
     def _after_limit(self) -> None:
         """Keep the ring empty until the program is off, counting what comes."""
@@ -152,22 +168,27 @@ class Worker:
 
     def _finish(self) -> None:
         try:
-            self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+            # The loop may have waited for the disk already: the time counts from the stop.
+            waited_s = time.monotonic() - self._stop_asked_s if self._stop.is_set() else 0.0
+            self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
             # With a stuck disk the stop came before the ring was empty.
             self._capture.abandon()
             if self.disk_stuck:
                 self._capture.sink.abandon()
+            self._note_failure()
             if self._capture.sink.current_error and self.error is None:
                 self._fail(self._write_error())
-        except (XdpcapError, OSError) as exc:
-            self._fail(str(exc))
+        except Exception as exc:
+            self._fail(_told(exc))
+
+    def _note_failure(self) -> None:
+        """Tell of a file that was left for the next one and could not be written since."""
+        if self._chain.failure is not None:
+            self._fail(_write_error(*self._chain.failure))
 
     def _write_error(self) -> str:
-        number = self._capture.sink.current_error
-        path = self._chain.current_path or "the last file"
-        hint = {27: "the file-size limit (`ulimit -f`)", 28: "free some space or use --keep-size",
-                32: "the reader has gone"}.get(number, "")  # fmt: skip
-        return f"writing {path}: {os.strerror(number)}" + (f"; {hint}" if hint else "")
+        path = self._chain.current_path.removesuffix(PART_SUFFIX) or "the last file"
+        return _write_error(path, self._capture.sink.current_error)
 
     def _fail(self, text: str) -> None:
         if self.error is None:
@@ -179,3 +200,15 @@ class Worker:
         self._capture.close()
         if not self.disk_stuck:
             self._capture.sink.close()
+
+
+def _told(exc: Exception) -> str:
+    if isinstance(exc, (XdpcapError, OSError)):
+        return str(exc)
+    return f"{type(exc).__name__}: {exc}; this is a mistake in xdpcap, please report it"
+
+
+def _write_error(path: str, number: int) -> str:
+    place = "standard output" if path == STDOUT else path
+    hint = WAYS_OUT.get(number, "")
+    return f"writing {place}: {os.strerror(number)}" + (f"; {hint}" if hint else "")

@@ -9,6 +9,9 @@ from __future__ import annotations
 import errno as _errno
 import os
 
+# Linux has one number for two names, and Python picks the one that no manual page uses.
+_NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP"}
+
 
 class XdpcapError(Exception):
     """A run-time failure: exit code 1."""
@@ -33,6 +36,6 @@ class KernelError(XdpcapError):
         self.call = call
         self.errno = abs(number)
         self.hint = hint
-        name = _errno.errorcode.get(self.errno, str(self.errno))
+        name = _NAMES.get(self.errno) or _errno.errorcode.get(self.errno, str(self.errno))
         text = f"{call}: {name} ({os.strerror(self.errno)})"
         super().__init__(f"{text}; {hint}" if hint else text)

@@ -18,9 +18,10 @@ from typing import Protocol
 
 from xdpcap._capture import SharedLimit
 from xdpcap._sink import FileSink, FinishedFile, choose_mode
-from xdpcap.errors import XdpcapError
+from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.savefile.directory import Directory, Part
 from xdpcap.savefile.headers import interface_statistics
+from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 
 # Room kept free below --rotate-size for the interface statistics, bytes.
@@ -54,10 +55,15 @@ class Closer:
         """Take over a finished file; from any thread."""
         self._jobs.put(job)
 
-    def close(self, timeout_s: float = 10.0) -> None:
+    def close(self, timeout_s: float = 5.0) -> None:
         """Complete what is left and end the thread."""
         self._jobs.put(None)
         self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.errors.append(
+                "the disk did not let every file be completed in time; what ends in "
+                f"{PART_SUFFIX} is readable up to its last flush"
+            )
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -96,7 +102,7 @@ def _write_all(fd: int, data: bytes, offset: int) -> None:
 class Account(Protocol):
     """Tells a queue's row of the ledger."""
 
-    def __call__(self, *, with_missed: bool = False) -> QueueAccount: ...
+    def __call__(self) -> QueueAccount: ...
 
 
 class Chain(Protocol):
@@ -106,9 +112,11 @@ class Chain(Protocol):
     account: Account | None
     current_path: str
     file_count: int
+    # Path and errno of the first file that could not be written whole.
+    failure: tuple[str, int] | None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None: ...
-    def rotate(self) -> None: ...
+    def rotate(self) -> bool: ...
     def collect(self) -> None: ...
     def close(self, timeout_s: float) -> bool: ...
     def discard(self) -> None: ...
@@ -146,12 +154,15 @@ class FileChain:
         self.sink: FileSink | None = None
         self.current_path = ""
         self.file_count = 0
+        self.failure: tuple[str, int] | None = None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Open the first file; the file system decides how the sink writes.
 
         `make_sink(mode)` makes the sink; see `xdpcap._sink.choose_mode`.
         """
+        if not self._take_room():
+            raise UsageError("--max-size: has no room for a file of each queue; ask for more")
         part = self._open_part()
         try:
             mode, direct_fd = choose_mode(part.fd)
@@ -161,16 +172,20 @@ class FileChain:
             raise
         self._begin(part, direct_fd)
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """Finish the current file and go on in the next.
 
+        False, and nothing done, when the limit of bytes has no room for another file.
         Raises XdpcapError or OSError when there can be no next file; the old one is
         finished all the same.
         """
+        if not self._take_room():
+            return False
         self.finish()
         part = self._open_part()
         _, direct_fd = choose_mode(part.fd, direct=self._sink.mode == "direct")
         self._begin(part, direct_fd)
+        return True
 
     def finish(self) -> None:
         """No more records for the current file."""
@@ -185,9 +200,12 @@ class FileChain:
     def collect(self) -> None:
         """Hand the files whose last write has completed to the closer."""
         for finished in self._sink.collect():
+            file = self._open.pop(finished.index)
+            if finished.error and self.failure is None:
+                self.failure = file.part.path_final, finished.error
             if finished.size == 0:
                 self.file_count -= 1  # not even its header was written: the closer deletes it
-            self._closer.put(_Job(self._open.pop(finished.index), finished))
+            self._closer.put(_Job(file, finished))
 
     def close(self, timeout_s: float) -> bool:
         """Finish, wait for the disk, hand over; False when the disk took too long."""
@@ -219,6 +237,11 @@ class FileChain:
         self._sequence = part.sequence
         return part
 
+    def _take_room(self) -> bool:
+        """Take what is in every file besides packets off the limit of bytes."""
+        tail_bytes = TAIL_BYTES if self._with_statistics else 0
+        return self._limit is None or self._limit.take(len(self._header) + tail_bytes)
+
     def _begin(self, part: Part, direct_fd: int) -> None:
         while True:
             try:
@@ -228,8 +251,6 @@ class FileChain:
                 # Every block is in flight: the disk is the bottleneck, the ring waits.
                 self._sink.wait(0.05)
                 self.collect()
-        if self._limit is not None:
-            self._limit.spend(len(self._header) + (TAIL_BYTES if self._with_statistics else 0))
         self._open[self._current] = _OpenFile(part, direct_fd)
         self.current_path = part.path_part
         self.file_count += 1
@@ -237,7 +258,10 @@ class FileChain:
     def _statistics(self) -> bytes:
         if not self._with_statistics or self.account is None:
             return b""
-        row = self.account(with_missed=True)
+        try:
+            row = self.account()
+        except XdpcapError:
+            return b""  # without its statistics the file is whole as well
         now_ns = time.time_ns()
         return interface_statistics(
             0,

@@ -25,6 +25,8 @@ CLOCK_COMMENTS = {
     "its offset to UTC is measured every second",
     "monotonic": "time: CLOCK_MONOTONIC read in the XDP program, one packet at a time; "
     "its offset to UTC is measured every second",
+    "realtime": "time: CLOCK_REALTIME read when the recorder took the packet, one packet at a "
+    "time; libxdp's dispatcher took no program that writes it before the packet",
 }
 
 
@@ -94,9 +96,9 @@ class DirectoryOutput:
         """Raise if files can't be written any more, as after giving up root."""
         check_directory(self._config.output)
 
-    def describe(self, links: Iterable[Link], clock: str) -> None:
-        """Make the file headers from what the interfaces are."""
-        for link in links:
+    def describe(self, links: Iterable[tuple[Link, str]]) -> None:
+        """Make the file headers from what the interfaces and their clocks are."""
+        for link, clock in links:
             if self._config.format == "pcap":
                 self._headers[link.name] = headers.pcap_header(self._config.snaplen)
             else:
@@ -163,13 +165,13 @@ class PipeOutput:
     def check(self) -> None:
         """An open pipe stays writable whoever we are."""
 
-    def describe(self, links: Iterable[Link], clock: str) -> None:
+    def describe(self, links: Iterable[tuple[Link, str]]) -> None:
         """Write the headers of the stream."""
         if self._config.format == "pcap":
             self._pipe.write(headers.pcap_header(self._config.snaplen))
             return
         self._pipe.write(_section_header())
-        for link in links:
+        for link, clock in links:
             self._pipe.write(_interface_block(self._config, link, clock))
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> PipeChain:

@@ -73,16 +73,18 @@ class PipeChain:
         self.account: Account | None = None
         self.current_path = "-"
         self.file_count = 1
+        self.failure: tuple[str, int] | None = None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Make the sink on the pipe."""
         self.sink = make_sink("stream")
         self.sink.open_file(self._pipe.fd)
 
-    def rotate(self) -> None:
+    def rotate(self) -> bool:
         """A stream has no next file; SIGHUP only puts out what is in memory."""
         assert self.sink is not None
         self.sink.flush()
+        return True
 
     def collect(self) -> None:
         """Nothing is renamed."""

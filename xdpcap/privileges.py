@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pwd
 import resource
+import time
 from pathlib import Path
 
 from xdpcap import kernel
@@ -25,6 +26,12 @@ CAP_PERFMON = 38
 CAP_BPF = 39
 
 DEFAULT_LOCKED_BYTES = 64 << 20
+# Counted on a recording: 13, some more while netlink is asked; 5 a queue (socket, io_uring,
+# eventfd, the file twice), and more files while they change.
+DESCRIPTORS = 32
+DESCRIPTORS_A_QUEUE = 8
+# A thread that Python has joined already may be in the kernel for so long.
+THREAD_END_S = 1.0
 INITIAL_UID_MAP = ["0", "0", "4294967295"]
 INFINITE = resource.RLIM_INFINITY
 
@@ -78,6 +85,18 @@ def raise_memlock() -> int:
     return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
 
 
+def require_descriptors(queue_count: int = 1) -> None:
+    """Raise the limit of descriptors as far as allowed; XdpcapError when that is too low."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    needed = DESCRIPTORS + queue_count * DESCRIPTORS_A_QUEUE
+    if hard < needed:
+        raise XdpcapError(
+            f"{queue_count} queue{'' if queue_count == 1 else 's'} may need {needed} descriptors "
+            f"and the limit is {hard}; raise it with `ulimit -n {needed}`"
+        )
+
+
 def drop_to(user: str) -> None:
     """Become another user for good, in every thread of the process, with the user's groups.
 
@@ -86,9 +105,7 @@ def drop_to(user: str) -> None:
     the BPF link. Raises `UsageError` for a user who does not exist or is root, or when the
     process is not root; `XdpcapError` should any right of root's be left.
     """
-    entry = _user(user)
-    if os.geteuid() != 0:
-        raise UsageError(f"--user {user} needs root to give up; run it with sudo or without --user")
+    entry = check_user(user)
     try:
         os.initgroups(entry.pw_name, entry.pw_gid)
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
@@ -97,6 +114,14 @@ def drop_to(user: str) -> None:
         hint = "CAP_SETUID and CAP_SETGID are needed"
         raise KernelError(f"becoming user {user}", exc.errno or 0, hint) from exc
     _verify_dropped(entry)
+
+
+def check_user(user: str) -> pwd.struct_passwd:
+    """The user's entry, if `drop_to` can become that user; `UsageError` as there."""
+    entry = _user(user)
+    if os.geteuid() != 0:
+        raise UsageError(f"--user {user} needs root to give up; run it with sudo or without --user")
+    return entry
 
 
 def _user(user: str) -> pwd.struct_passwd:
@@ -118,14 +143,26 @@ def _verify_dropped(entry: pwd.struct_passwd) -> None:
         pass
     else:
         raise XdpcapError("root could be had back after giving it up; stopping to be safe")
+    deadline = time.monotonic() + THREAD_END_S
+    while (left := _threads_with_rights(entry.pw_uid)) and time.monotonic() < deadline:
+        # glibc passes over a thread that is about to end; it needs a moment to be gone.
+        time.sleep(0.001)
+    if left:
+        raise XdpcapError(f"thread {left[0]} kept rights of root's; stopping to be safe")
+
+
+def _threads_with_rights(uid: int) -> list[str]:
+    """The process's threads that hold a capability or an id other than `uid`."""
+    found = []
     for thread in Path("/proc/self/task").iterdir():
         try:
             status = (thread / "status").read_text()
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             continue  # a thread that has ended since
         held = _capability_set(status, "CapEff") | _capability_set(status, "CapPrm")
-        if held or _user_ids(status) != {entry.pw_uid}:
-            raise XdpcapError(f"thread {thread.name} kept rights of root's; stopping to be safe")
+        if held or _user_ids(status) != {uid}:
+            found.append(thread.name)
+    return found
 
 
 def _capability_set(status: str, field: str) -> int:

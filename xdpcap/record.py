@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from xdpcap import kernel, net, privileges
 from xdpcap._capture import SharedLimit
-from xdpcap.attachment import Attachment
+from xdpcap.attachment import Attachment, require_memory
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
@@ -24,14 +23,13 @@ from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
 from xdpcap.recorder import InterfaceRecorder
+from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
-from xdpcap.stats import QueueAccount, reported_total, total
+from xdpcap.stats import QueueAccount, merged, total
+from xdpcap.units import format_size
 from xdpcap.verdict import QueueVerdict, Verdict
 
 log = logging.getLogger(__name__)
-
-# Sockets, rings, maps, blocks and files of one queue, for `ulimit -n`.
-DESCRIPTORS_A_QUEUE = 24
 
 
 class SessionUi(Protocol):
@@ -73,27 +71,34 @@ class Session:
         self._recorders: dict[str, InterfaceRecorder] = {}
         self._gone: dict[str, float] = {}
         self._retired: list[QueueAccount] = []
+        self._hung = False
         self._uncovered: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._problems: list[str] = []
         self._stamped = 0
         self._limit: SharedLimit | None = None
+        self._clock: RotationClock | None = None
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
 
     def run(self) -> int:
         """The whole life of the session."""
         config = self._config
+        privileges.require_descriptors()
         if config.netns is not None:
             netns.enter(config.netns)
         privileges.require(config.umem_size_bytes)
         privileges.raise_memlock()
+        if config.user is not None:
+            privileges.check_user(config.user)
         links = [self._admit(name) for name in config.interfaces]
         sources = [
             (link.name, queue)
             for link in links
             for queue in net.choose_queues(link.name, config.queues)
         ]
+        privileges.require_descriptors(len(sources))
+        require_memory(config, len(sources))
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
@@ -104,7 +109,12 @@ class Session:
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe([a.link for a in attachments], attachments[0].variant.clock)
+        self._output.describe([(a.link, a.variant.clock) for a in attachments])
+        if config.rotate_interval_s is not None:
+            # Before the first file begins, so that no boundary falls between the two.
+            self._clock = RotationClock(
+                config.rotate_interval_s, config.rotate_align, time.time_ns()
+            )
         try:
             for interface_id, attachment in enumerate(attachments):
                 self._make_recorder(interface_id, attachment)
@@ -116,8 +126,13 @@ class Session:
         self._record()
         report = self._finish(started)
         self._ui.finish(report)
-        for problem in self._problems:
+        # Several queues of one disk may have the same to tell.
+        for problem in dict.fromkeys(self._problems):
             self._ui.message(problem)
+        if self._hung:
+            # A worker sits in the kernel with memory that nobody may free.  What was
+            # changed on the host goes with the process.
+            os._exit(1)
         return 1 if self._problems else 0
 
     # -- set-up ---------------------------------------------------------------------------
@@ -178,7 +193,7 @@ class Session:
             queue_count=attachment.queue_count,
             mtu=link.mtu,
             clock=CLOCK_TEXT[variant.clock],
-            metadata="program",
+            metadata="program" if variant.stamps else "software",
             kernel=os.uname().release,
             memory=self._memory_line(attachment),
             spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
@@ -187,7 +202,7 @@ class Session:
     def _memory_line(self, attachment: Attachment) -> str:
         config = self._config
         text = (
-            f"{config.umem_size_bytes >> 20} MiB a queue, frames of {config.frame_size} bytes, "
+            f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {config.frame_size} bytes, "
             f"rings of {config.effective_ring_size}"
         )
         if not config.hugepages:
@@ -205,7 +220,20 @@ class Session:
             limit=self._limit,
             notify=self._events.notify,
         )
+        # Unwound before the attachment is: a worker must not outlive its rings.
+        self._stack.callback(self._abort, recorder)
         self._recorders[attachment.link.name] = recorder
+
+    def _abort(self, recorder: InterfaceRecorder) -> None:
+        """End a recorder that an exception has left running; nothing when it has ended."""
+        if recorder.closed:
+            return
+        recorder.detach()
+        for problem in recorder.stop() + recorder.errors:
+            self._ui.message(problem)
+        recorder.close()
+        if recorder.hung:
+            os._exit(1)
 
     # -- recording ------------------------------------------------------------------------
 
@@ -217,9 +245,7 @@ class Session:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
-        clock = None
-        if config.rotate_interval_s is not None:
-            clock = RotationClock(config.rotate_interval_s, config.rotate_align, time.time_ns())
+        clock = self._clock
         begun = last_tick = time.monotonic()
         disk_bytes = 0
         while not self._over(begun):
@@ -257,27 +283,32 @@ class Session:
         return max(min(due), 0.0)
 
     def _accounts(self, *, final: bool = False) -> list[QueueAccount]:
-        return [row for r in self._recorders.values() for row in r.accounts(final=final)]
+        """A row a queue, with what it counted before its interface was made anew."""
+        rows = [row for r in self._recorders.values() for row in r.accounts(final=final)]
+        return merged(self._retired, rows)
 
     # -- links ------------------------------------------------------------------------------
 
     def _watch_links(self) -> None:
         for event in self._events.link_events():
-            recorder = self._recorders.get(event.name)
-            if recorder is not None and recorder.link.index == event.index:
-                self._link_changed(event, recorder)
+            # By index: an interface may get another name, and its socket stays with it.
+            indexes = {recorder.link.index: recorder for recorder in self._recorders.values()}
+            if event.index in indexes:
+                self._link_changed(event, indexes[event.index])
             elif event.name in self._gone and event.up:
                 self._come_back(event.name)
 
     def _link_changed(self, event: net.LinkEvent, recorder: InterfaceRecorder) -> None:
-        name = event.name
-        if event.deleted:
+        name = recorder.link.name
+        # What is deleted goes down first, and is told of twice.
+        if event.deleted or (not event.up and not _is_there(recorder.link)):
             self._lose(name, "was deleted")
             self._retire(name)
         elif not event.up and name not in self._gone:
             self._lose(name, "went down")
-            # The files so far are complete while it is away.
-            recorder.rotate()
+            if self._config.wait_link:
+                # The files so far are complete while it is away.
+                recorder.rotate()
         elif event.up and name in self._gone:
             away = time.monotonic() - self._gone.pop(name)
             self._ui.message(f"{name} is back after {away:.1f} s; recording goes on")
@@ -298,8 +329,9 @@ class Session:
         """Take down the recorder of an interface that has gone, keeping its account."""
         recorder = self._recorders.pop(name)
         recorder.detach()
-        self._problems += recorder.stop()
-        self._retired += recorder.accounts(final=True)
+        self._problems += recorder.stop() + recorder.errors
+        self._hung |= recorder.hung
+        self._retired = merged(self._retired, recorder.accounts(final=True))
         self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
         recorder.close()
 
@@ -324,11 +356,13 @@ class Session:
             recorder.detach()
         for recorder in self._recorders.values():
             self._problems += recorder.stop()
+            self._hung |= recorder.hung
             self._problems += [e for e in recorder.errors if e not in self._problems]
-        rows = self._retired + self._accounts(final=True)
+        rows = self._accounts(final=True)
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
-            self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
+            if recorder.attachment.variant.stamps:
+                self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
             recorder.close()
         self._problems += self._output.finish(rows)
         if self._stamped:
@@ -336,40 +370,23 @@ class Session:
                 f"{self._stamped} packets came without the program's metadata and were stamped "
                 "by the worker when it took them; the driver has no room before the packet"
             )
-        return self._report(rows, started)
-
-    def _report(self, rows: list[QueueAccount], started: float) -> dict[str, Any]:
-        summary = total(rows)
-        passed_by = sum(self._uncovered.values())
-        summary.passed += passed_by
-        summary.seen += passed_by
-        return {
-            "interfaces": list(self._report_interfaces(rows)),
-            "total": reported_total(summary),
-            "files": self._output.files,
-            "started": _iso(started),
-            "ended": _iso(time.time()),
-            "clock": next(iter(self._verdicts.values())).clock,
-        }
-
-    def _report_interfaces(self, rows: list[QueueAccount]) -> Iterator[dict[str, Any]]:
-        for name, verdict in self._verdicts.items():
-            yield {
-                "name": name,
-                "driver": verdict.driver,
-                "mtu": verdict.mtu,
-                "queue_count": verdict.queue_count,
-                "attach_mode": verdict.attach_mode,
-                "uncovered_passed": self._uncovered.get(name, 0),
-                "queues": [row.reported() for row in rows if row.interface == name],
-            }
+        files = self._output.files
+        return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
 
 
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
     "monotonic": "CLOCK_MONOTONIC, to UTC every second",
+    "realtime": "CLOCK_REALTIME",
 }
 
 
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+def _spaced_size(size_bytes: int) -> str:
+    """``64 MiB``: exact, as the option takes it, and spaced as prose."""
+    return re.sub(r"(?<=\d)(?=[A-Za-z])", " ", format_size(size_bytes))
+
+
+def _is_there(link: net.Link) -> bool:
+    """Whether this very link exists, and not another one of its name."""
+    now = net.find_link(link.name)
+    return now is not None and now.index == link.index

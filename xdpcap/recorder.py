@@ -53,6 +53,10 @@ class InterfaceRecorder:
     ) -> None:
         self.attachment = attachment
         self.workers: list[Worker] = []
+        # A worker did not end in time: it still uses its rings and blocks.
+        self.hung = False
+        self.closed = False
+        self._started = False
         self._config = config
         self._output = output
         self._limit = limit
@@ -102,6 +106,7 @@ class InterfaceRecorder:
 
     def start(self) -> None:
         """Start the workers, then let packets come."""
+        self._started = True
         for worker in self.workers:
             worker.start()
         self.attachment.start()
@@ -123,14 +128,18 @@ class InterfaceRecorder:
 
     def accounts(self, *, final: bool = False) -> list[QueueAccount]:
         """The rows of this interface's queues."""
+        self.attachment.ask_missed()
         return [worker.account(final=final) for worker in self.workers]
 
     def detach(self) -> None:
         """Take the program off: no further packet comes."""
         self.attachment.detach()
+        self.attachment.ask_missed()
 
     def stop(self) -> list[str]:
         """Empty rings and blocks after detach(); returns what could not be done."""
+        if not self._started:
+            return []
         time.sleep(SETTLE_S)
         for worker in self.workers:
             worker.request_stop()
@@ -138,18 +147,25 @@ class InterfaceRecorder:
         deadline = time.monotonic() + JOIN_S
         for worker in self.workers:
             if not worker.join(max(deadline - time.monotonic(), 0.1)):
-                problems.append(f"{self.link.name}: queue {worker.queue} does not stop")
+                self.hung = True
+                problems.append(
+                    f"{self.link.name}: queue {worker.queue} does not stop; is the disk stuck?"
+                )
             elif worker.disk_stuck:
                 problems.append(f"{self.link.name}: the disk did not take the last blocks in time")
         return problems
 
     def discard(self) -> None:
         """Undo the making of a recorder that was never started: no empty file stays."""
+        self.closed = True
         for chain in self._chains:
             chain.discard()
 
     def close(self) -> None:
-        """Free everything; after stop()."""
+        """Free everything; after stop().  What a hung worker uses is left to the process's end."""
+        if self.hung:
+            return
+        self.closed = True
         for worker in self.workers:
             worker.close()
         self.attachment.close()

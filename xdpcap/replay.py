@@ -21,6 +21,7 @@ from xdpcap.replay_config import ReplayConfig
 from xdpcap.replay_report import Progress, build_report
 from xdpcap.replay_verdict import ReplayVerdict
 from xdpcap.sender import Job, Sender
+from xdpcap.split import open_sides
 from xdpcap.tx_attachment import TxAttachment
 from xdpcap.verify import Recorder, SentLog, compare, differs
 
@@ -80,7 +81,13 @@ class ReplaySession:
         privileges.raise_memlock()
         links = [self._admit(name) for name in self._interfaces()]
         longest = min(link.mtu for link in links) + ETHERNET_HEADER
-        self._feed = Feed(config, longest=longest, pacer=_pacer(config), edit=_editor(config))
+        self._feed = Feed(
+            config,
+            longest=longest,
+            pacer=_pacer(config),
+            edit=_editor(config),
+            sides=open_sides(config),
+        )
         self._stack.callback(self._feed.stop)
         batches = self._feed.batches()
         # The first batch before anything is attached: what can't be read harms nothing.
@@ -307,6 +314,7 @@ def _editor(config: ReplayConfig) -> Any:
         vlan=config.vlan,
         map_ip=config.map_ip,
         seed=config.seed,
+        pad=config.pad,
     )
 
     def edit(packets: PacketSet) -> PacketSet:

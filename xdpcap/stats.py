@@ -13,7 +13,7 @@ for is in `rx_dropped` already.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 # The names under which a row appears in the report, in this order.
 REPORTED = (
@@ -112,6 +112,20 @@ def total(accounts: Iterable[QueueAccount]) -> QueueAccount:
     modes = {row.attach_mode for row in rows}
     result.attach_mode = modes.pop() if len(modes) == 1 else "mixed"
     return result
+
+
+def merged(earlier: Iterable[QueueAccount], later: Iterable[QueueAccount]) -> list[QueueAccount]:
+    """One row a queue: `later` rows, which take up the counts of `earlier` ones of their queue.
+
+    What is of the moment, and the labels, are those of the later row.
+    """
+    rows = {(row.interface, row.queue): row for row in earlier}
+    for row in later:
+        before = rows.get((row.interface, row.queue))
+        if before is not None:
+            row.add(replace(before, ring_fill=0, ring_size=0))
+        rows[row.interface, row.queue] = row
+    return list(rows.values())
 
 
 def reported_total(row: QueueAccount) -> dict[str, object]:

@@ -89,7 +89,8 @@ def attached_program(int ifindex):
     return Attached(prog_id, program_name(prog_id), ATTACHED.get(opts.attach_mode, "?"))
 
 
-cdef str _attach_hint(int number, str mode):
+def attach_hint(int number, str mode):
+    """What usually is behind an errno of attaching in a mode; "" for others."""
     return {
         _errno.EOPNOTSUPP: f"the driver has no {mode} XDP; try --attach generic",
         _errno.EINVAL: f"the driver refuses {mode} XDP now; LRO off and a smaller MTU may help",
@@ -107,6 +108,13 @@ def _require_readable(str path):
         raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
 
 
+cdef int _possible_cpus() except -1:
+    cdef int count = libbpf_num_possible_cpus()
+    if count <= 0:
+        raise KernelError("reading /sys/devices/system/cpu/possible", count)
+    return count
+
+
 @cython.no_gc_clear
 cdef class Program:
     """A loaded recording program and its maps.
@@ -122,21 +130,6 @@ cdef class Program:
 
     Raises XdpcapError with the verifier's last lines when the kernel refuses it.
     """
-
-    cdef bpf_object *object
-    cdef bpf_program *program
-    cdef char *log
-    cdef int link_fd
-    cdef uint32_t netlink_flags
-    cdef readonly int ifindex
-    cdef readonly str attach_mode
-    cdef readonly str path
-    cdef readonly str clock
-    cdef readonly uint32_t queue_count
-    cdef readonly int fd
-    cdef int xsks_fd
-    cdef int counters_fd
-    cdef int bound_fd
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
                   str name="xdpcap_record"):
@@ -157,11 +150,9 @@ cdef class Program:
         for map_name in ("xsks_map", "counters", "bound"):
             self._size_map(map_name)
         self._set_clock()
+        # Read from /sys once and remembered: later there may be no descriptor for it.
+        _possible_cpus()
         self._load()
-        self.fd = bpf_program__fd(self.program)
-        self.xsks_fd = self._map_fd("xsks_map")
-        self.counters_fd = self._map_fd("counters")
-        self.bound_fd = self._map_fd("bound")
 
     def _size_map(self, str name):
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
@@ -186,20 +177,36 @@ cdef class Program:
             value[0] = CLOCKS[self.clock]
 
     def _load(self):
+        """Load now.  A program that something else loads when it attaches does it otherwise."""
+        self._listen()
+        err = bpf_object__load(self.object)
+        if err:
+            raise self._load_error(err)
+        self._take_descriptors()
+
+    def _listen(self):
+        """Have the verifier's words kept."""
         self.log = <char *>calloc(1, VERIFIER_LOG_BYTES)
         if self.log == NULL:
             raise MemoryError
         bpf_program__set_log_buf(self.program, self.log, VERIFIER_LOG_BYTES)
-        err = bpf_object__load(self.object)
-        if err:
-            lines = self.log.decode("utf-8", "replace").strip().splitlines()
-            last = lines[max(0, len(lines) - 4):]
-            said = " | ".join(line.strip() for line in last) or "no word from the verifier"
-            hint = {_errno.EPERM: "needs CAP_BPF and CAP_NET_ADMIN, or a larger `ulimit -l`; run with sudo",
-                    }.get(-err, f"the verifier said: {said}")
-            raise KernelError(f"loading {os.path.basename(self.path)}", err, hint)
+
+    def _load_error(self, int err):
+        lines = self.log.decode("utf-8", "replace").strip().splitlines()
+        last = lines[max(0, len(lines) - 4):]
+        said = " | ".join(line.strip() for line in last) or "no word from the verifier"
+        hint = {_errno.EPERM: "needs CAP_BPF and CAP_NET_ADMIN, or a larger `ulimit -l`; run with sudo",
+                }.get(-err, f"the verifier said: {said}")
+        return KernelError(f"loading {os.path.basename(self.path)}", err, hint)
+
+    def _take_descriptors(self):
+        """What a loaded program has: its own descriptor and its maps'."""
         free(self.log)
         self.log = NULL
+        self.fd = bpf_program__fd(self.program)
+        self.xsks_fd = self._map_fd("xsks_map")
+        self.counters_fd = self._map_fd("counters")
+        self.bound_fd = self._map_fd("bound")
 
     # -- attachment -------------------------------------------------------------------
 
@@ -228,7 +235,7 @@ cdef class Program:
             if -result in (_errno.EBUSY, _errno.EEXIST):
                 self._refuse_other(ifindex)
             raise KernelError(f"attach({mode}, ifindex {ifindex})", result,
-                              _attach_hint(-result, mode))
+                              attach_hint(-result, mode))
         self.ifindex = ifindex
         self.attach_mode = mode
 
@@ -272,7 +279,7 @@ cdef class Program:
 
     def verdicts(self):
         """The program's counters, a `Verdicts` per queue, summed over the CPUs."""
-        cdef int cpu_count = libbpf_num_possible_cpus()
+        cdef int cpu_count = _possible_cpus()
         cdef size_t words = 2 * XDPCAP_VERDICTS
         cdef uint64_t *values
         cdef uint64_t[6] sums

@@ -69,9 +69,12 @@ cdef class SharedLimit:
         self.budget.packets = (1 << 62) if packets is None else packets
         self.budget.bytes = (1 << 62) if size_bytes is None else size_bytes
 
-    def spend(self, int64_t file_bytes):
-        """Take a file's header and tail off the limit of bytes."""
-        atomic_sub(&self.budget.bytes, file_bytes, __ATOMIC_RELAXED)
+    def take(self, int64_t file_bytes):
+        """Take a file's header and tail off the limit of bytes; False when it has less left."""
+        if atomic_sub(&self.budget.bytes, file_bytes, __ATOMIC_RELAXED) >= 0:
+            return True
+        atomic_sub(&self.budget.bytes, -file_bytes, __ATOMIC_RELAXED)
+        return False
 
     @property
     def reached(self):

@@ -41,6 +41,8 @@ cdef struct CaptureState:
     uint64_t clock_due_ns
     uint64_t statistics_due_ns
     uint64_t dropped_seen
+    uint64_t drops_ahead        # lost, and in no record's epb_dropcount yet
+    uint32_t drops_at           # RX index of the first packet after them
     uint64_t flush_interval_ns
     uint64_t rotate_size
     uint64_t rotate_packets

@@ -68,7 +68,7 @@ cdef extern from *:
         long tv_nsec
     int clock_gettime(int clock, timespec *ts) nogil
     int nanosleep(const timespec *ts, timespec *rest) nogil
-    int CLOCK_MONOTONIC, CLOCK_REALTIME
+    int CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI
     ssize_t read(int fd, void *buf, size_t n) nogil
     ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
     int MSG_DONTWAIT
@@ -83,6 +83,7 @@ cdef enum:
     META_BYTES = 32
     # A loss is looked for so often; the getsockopt costs about 0.3 us.
     STATISTICS_EVERY_NS = 10000000
+    SECOND_NS = 1000000000
     # The kernel's clock against UTC.
     CLOCK_EVERY_NS = 1000000000
     POLL_MS = 100
@@ -102,7 +103,7 @@ cdef inline uint64_t _clock_ns(int clock) noexcept nogil:
 cdef int64_t utc_offset(int clock) noexcept nogil:
     """UTC minus `clock`, from the tightest of five bracketed readings."""
     cdef uint64_t before, utc, after, best = <uint64_t>-1
-    cdef int64_t offset = 0
+    cdef int64_t offset = 0, half = SECOND_NS // 2
     cdef int i
     for i in range(5):
         before = _clock_ns(clock)
@@ -111,6 +112,13 @@ cdef int64_t utc_offset(int clock) noexcept nogil:
         if after - before < best:
             best = after - before
             offset = <int64_t>utc - <int64_t>(before + (after - before) // 2)
+    if clock == CLOCK_TAI:
+        # The kernel keeps the two whole seconds apart (kernel/time/timekeeping.c): what is
+        # left over is the time between the readings, and would make times jump back.
+        if offset >= 0:
+            offset = (offset + half) // SECOND_NS * SECOND_NS
+        else:
+            offset = -((half - offset) // SECOND_NS * SECOND_NS)
     return offset
 
 
@@ -118,11 +126,13 @@ cdef void _periodic(CaptureState *c, uint64_t now) noexcept nogil:
     """What is done by the clock: losses, the offset to UTC."""
     cdef xdp_statistics stats
     cdef uint64_t dropped
-    if now >= c.statistics_due_ns:
+    # One loss at a time: the next is looked for when the packets before this one are out.
+    if now >= c.statistics_due_ns and c.drops_ahead == 0:
         c.statistics_due_ns = now + STATISTICS_EVERY_NS
         if read_statistics(c.fd, &stats) == 0:
             dropped = stats.rx_dropped + stats.rx_ring_full
-            c.encoder.drop_count += dropped - c.dropped_seen
+            c.drops_ahead = dropped - c.dropped_seen
+            c.drops_at = c.rx.producer[0]
             c.dropped_seen = dropped
     if now >= c.clock_due_ns:
         c.clock_due_ns = now + CLOCK_EVERY_NS
@@ -272,6 +282,21 @@ cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nog
     return reason
 
 
+cdef uint32_t _up_to_a_loss(CaptureState *c, uint32_t want) noexcept nogil:
+    """How many of `want` descriptors to take at most, so that a loss gets its place.
+
+    Packets are lost when the ring is full of earlier ones: the record that tells of
+    the loss is the first after those.
+    """
+    cdef uint32_t before = c.drops_at - c.rx.cached_cons
+    # A packet longer than a batch must come through whatever was lost.
+    if before == 0 or before > c.rx.size or want > c.batch:
+        c.encoder.drop_count += c.drops_ahead
+        c.drops_ahead = 0
+        return want
+    return min(want, before)
+
+
 cdef uint32_t waiting(const CaptureState *c) noexcept nogil:
     """Descriptors in the RX ring that have not been taken."""
     return c.rx.producer[0] - c.rx.consumer[0]
@@ -409,6 +434,8 @@ cdef Reason run_record(CaptureState *c) noexcept nogil:
         reason = _between(c, now)
         if reason != RUN_ON:
             return reason
+        if c.drops_ahead:
+            want = _up_to_a_loss(c, want)
         # A busy ring is emptied before the next pause, batch by batch.
         reason = _batch(c, want, &taken)
         want = c.batch
@@ -423,7 +450,8 @@ cdef Reason run_record(CaptureState *c) noexcept nogil:
             continue
         if reason == RUN_ROTATE or reason == RUN_LIMIT:
             return reason
-        if taken >= c.batch:
+        if taken >= c.batch or (reason == RUN_PARTIAL and taken):
+            # Cut short within a packet, a batch is full all the same.
             continue
         if c.stop_seen_ns and taken == 0:
             return RUN_STOPPED

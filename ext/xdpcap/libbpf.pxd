@@ -8,6 +8,14 @@ cdef extern from "<linux/bpf.h>" nogil:
     int BPF_XDP
     int BPF_F_TEST_XDP_LIVE_FRAMES
     int BPF_ANY
+    int BPF_PROG_TYPE_EXT
+
+    enum xdp_action:
+        XDP_ABORTED
+        XDP_DROP
+        XDP_PASS
+        XDP_TX
+        XDP_REDIRECT
 
     struct bpf_prog_info:
         uint32_t type
@@ -62,6 +70,9 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_program__fd(const bpf_program *prog)
     const char *bpf_program__name(const bpf_program *prog)
     int bpf_program__set_log_buf(bpf_program *prog, char *buf, size_t size)
+    int bpf_program__set_type(bpf_program *prog, int type)
+    int bpf_program__set_expected_attach_type(bpf_program *prog, int type)
+    int bpf_program__set_attach_target(bpf_program *prog, int prog_fd, const char *name)
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)
     int bpf_map__fd(const bpf_map *map)
     int bpf_map__set_max_entries(bpf_map *map, uint32_t max_entries)
@@ -103,6 +114,7 @@ cdef extern from "<bpf/bpf.h>" nogil:
                         const bpf_link_create_opts *opts)
     int bpf_prog_get_fd_by_id(uint32_t id)
     int bpf_map_get_fd_by_id(uint32_t id)
+    int bpf_obj_get(const char *path)
     int bpf_obj_get_info_by_fd(int fd, void *info, uint32_t *info_len)
     int bpf_map_lookup_elem(int fd, const void *key, void *value)
     int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)

@@ -7,6 +7,8 @@ that Debian 12's if_xdp.h (6.1) lacks are defined here with the kernel's values
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from xdpcap.libbpf cimport bpf_object
+
 
 cdef extern from *:
     """
@@ -138,9 +140,40 @@ cdef extern from "<xdp/xsk.h>" nogil:
 cdef extern from "<xdp/libxdp.h>" nogil:
     struct xdp_program:
         pass
+    struct xdp_multiprog:
+        pass
 
     enum xdp_attach_mode:
         XDP_MODE_UNSPEC
         XDP_MODE_NATIVE
         XDP_MODE_SKB
         XDP_MODE_HW
+
+    struct xdp_program_opts:
+        size_t sz
+        bpf_object *obj
+        const char *prog_name
+
+    long libxdp_get_error(const void *ptr)
+
+    xdp_program *xdp_program__create(xdp_program_opts *opts)
+    void xdp_program__close(xdp_program *prog)
+    const char *xdp_program__name(const xdp_program *prog)
+    uint32_t xdp_program__id(const xdp_program *prog)
+    int xdp_program__fd(const xdp_program *prog)
+    unsigned int xdp_program__run_prio(const xdp_program *prog)
+    int xdp_program__set_run_prio(xdp_program *prog, unsigned int run_prio)
+    int xdp_program__set_chain_call_enabled(xdp_program *prog, unsigned int action, bint enabled)
+    int xdp_program__set_xdp_frags_support(xdp_program *prog, bint frags)
+    int xdp_program__attach(xdp_program *prog, int ifindex, xdp_attach_mode mode,
+                            unsigned int flags)
+    int xdp_program__detach(xdp_program *prog, int ifindex, xdp_attach_mode mode,
+                            unsigned int flags)
+
+    xdp_multiprog *xdp_multiprog__get_from_ifindex(int ifindex)
+    void xdp_multiprog__close(xdp_multiprog *mp)
+    xdp_program *xdp_multiprog__next_prog(const xdp_program *prog, const xdp_multiprog *mp)
+    xdp_program *xdp_multiprog__main_prog(const xdp_multiprog *mp)
+    xdp_attach_mode xdp_multiprog__attach_mode(const xdp_multiprog *mp)
+    bint xdp_multiprog__is_legacy(const xdp_multiprog *mp)
+    bint xdp_multiprog__xdp_frags_support(const xdp_multiprog *mp)

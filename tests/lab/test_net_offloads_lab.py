@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -359,7 +360,7 @@ def test_the_ssh_session_is_found_behind_sudo(here):
     add_veth("va", "vb")
     address("va", "10.9.0.1", 24)
     ask = "from xdpcap.net import refusal; print(refusal('va'))"
-    shell = f'env -u SSH_CONNECTION {sys.executable} -c "{ask}"; true'
+    shell = f'env -u SSH_CONNECTION {shlex.quote(sys.executable)} -c "{ask}"; true'
     environ = {**os.environ, "SSH_CONNECTION": "10.9.0.77 50000 10.9.0.1 22"}
     out = subprocess.run(
         ["sh", "-c", shell], env=environ, check=True, capture_output=True, text=True

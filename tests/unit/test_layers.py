@@ -22,14 +22,17 @@ FLOORS = {
     8: {"cli"},
     7: {"record"},
     6: {"recorder", "outputs", "events"},
-    5: {"engine", "files", "pipe", "attachment"},
-    4: {"_capture", "_loop"},
-    3: {"_xsk", "_umem", "_bpf", "_sink", "_blocks", "_generator", "_plainring"},
+    5: {"engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"},
+    4: {"_capture", "_loop", "_bench"},
+    3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
     2: {"_savefile"},
     1: {"libxdp", "libbpf", "liburing"},
 }
 # Imported from anywhere; they import each other at most.
-LEAVES = {"errors", "units", "config", "stats", "verdict", "kernel", "privileges", "__init__"}
+LEAVES = {
+    *("errors", "units", "config", "stats", "verdict", "report"),
+    *("kernel", "privileges", "variants", "__init__"),
+}
 # Beside the floors: imported from GIL floors, they import leaves.
 BESIDE = {"net", "savefile"}
 # On top of net and floor 3; imported by no module of the package.
@@ -40,9 +43,13 @@ ENTRY = {"__main__"}
 NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
+    ("attachment", "dispatcher"),  # a program that joins others is one to attach
+    ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("pipe", "files"),  # standard output is a chain of one file
     ("_capture", "_loop"),  # the Python face of the loop
     ("_sink", "_blocks"),  # the Python face of the blocks
+    ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
+    ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory
     ("_plainring", "_umem"),  # the frame pool on plain memory, for tests
 }

@@ -95,11 +95,7 @@ class Lab:
         try:
             namespaces.create(self.rx_ns)
             namespaces.create(self.tx_ns)
-            in_netns(self.rx_ns, self._make_pair)
-            steps = [_bring_up, _wait_up] if self.offloads else [_plain_bytes, _bring_up, _wait_up]
-            for step in steps:
-                in_netns(self.rx_ns, step, RX_NAME)
-                in_netns(self.tx_ns, step, TX_NAME)
+            self.make_link()
         except NetlinkError as exc:
             self.close()
             hint = "the kernel needs CONFIG_VETH" if exc.code == errno.EOPNOTSUPP else ""
@@ -148,6 +144,14 @@ class Lab:
     def set_link(self, interface: str, up: bool) -> None:
         """Take `rx0` or `tx0` up or down."""
         in_netns(self._namespace_of(interface), _set_link, interface, up)
+
+    def make_link(self) -> None:
+        """Make the pair and bring it up, as at the start; again after `delete_link`."""
+        in_netns(self.rx_ns, self._make_pair)
+        steps = [_bring_up, _wait_up] if self.offloads else [_plain_bytes, _bring_up, _wait_up]
+        for step in steps:
+            in_netns(self.rx_ns, step, RX_NAME)
+            in_netns(self.tx_ns, step, TX_NAME)
 
     def delete_link(self) -> None:
         """Delete the pair, as when a device is unplugged; the namespaces stay."""

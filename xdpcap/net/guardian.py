@@ -1,8 +1,9 @@
 """Restores changed offloads whatever becomes of the recorder, kill -9 included.
 
-The changes are made here; a small process of its own remembers them and waits for the
-end of a pipe that the kernel closes with the recorder.  It is started before the
-recorder gives up root, so it can restore what the recorder no longer could.
+The changes are made here; a small process of its own is told of them before they are
+made, and waits for the end of a pipe that the kernel closes with the recorder.  It is
+started before the recorder gives up root, so it can restore what the recorder no longer
+could.
 """
 
 from __future__ import annotations
@@ -31,15 +32,12 @@ class Guardian:
         self._found = list(found)
         self._own_netns = own_netns
         self._child: subprocess.Popen[str] | None = None
+        self._fixes = OffloadFixes()
         self.left: list[Spoiler] = []
 
     def __enter__(self) -> Guardian:
-        fixes = OffloadFixes()
-        self.left = fixes.apply(self._found, self._own_netns)
-        changes = fixes.changes()
-        if not changes:
-            return self
-        try:
+        planned = self._fixes.plan(self._found, self._own_netns)
+        if planned:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "xdpcap.net.guardian"],
                 stdin=subprocess.PIPE,
@@ -48,11 +46,10 @@ class Guardian:
                 start_new_session=True,
             )
             assert self._child.stdin is not None
-            self._child.stdin.write(json.dumps(changes) + "\n")
+            # It lies in the pipe, and is read even if this process is gone by then.
+            self._child.stdin.write(json.dumps(planned) + "\n")
             self._child.stdin.flush()
-        except OSError:
-            fixes.restore()
-            raise
+        self.left = self._fixes.apply(self._found, self._own_netns)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -63,6 +60,9 @@ class Guardian:
         except subprocess.TimeoutExpired:
             log.warning("the offloads are not restored after %g s", RESTORE_TIMEOUT_S)
             return
+        if self._child.returncode:
+            # Killed, or never started: what it would have done is done here.
+            self._fixes.restore()
         for line in said.splitlines():
             log.info("%s", line)
 

@@ -15,6 +15,7 @@ changes anything.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import logging
 import os
@@ -178,15 +179,28 @@ class OffloadFixes:
             logger.info("turned off %s until the end; `%s` undoes it", _what(spoiler), undo)
         return left
 
-    def changes(self) -> list[tuple[str | None, dict[str, Any], dict[str, bool]]]:
-        """What was changed, as plain data that `from_changes` takes in another process."""
-        return [(where, asdict(spoiler), earlier) for where, spoiler, earlier in self._earlier]
+    def plan(
+        self, found: Iterable[Spoiler], own_netns: str | None = None
+    ) -> list[tuple[str | None, dict[str, Any], dict[str, bool]]]:
+        """What `apply` would change, and how it is now, for `from_changes` in another process.
+
+        Changes nothing.  To restore what was never changed is harmless.
+        """
+        planned = []
+        for spoiler in found:
+            if not spoiler.fixable:
+                continue
+            where = None if spoiler.netns == own_netns else spoiler.netns
+            with contextlib.suppress(XdpcapError):  # apply() will meet it again, and log it
+                earlier = netns.call_in(where, _requested, spoiler.interface, spoiler.feature)
+                planned.append((where, asdict(spoiler), earlier))
+        return planned
 
     @classmethod
     def from_changes(
         cls, changes: Iterable[tuple[str | None, dict[str, Any], dict[str, bool]]]
     ) -> OffloadFixes:
-        """The object that `changes` described, to restore from."""
+        """The object that `plan` described, to restore from."""
         fixes = cls()
         fixes._earlier = [(where, Spoiler(**plain), earlier) for where, plain, earlier in changes]
         return fixes
@@ -217,13 +231,18 @@ def _members(name: str, group: str) -> dict[str, ethtool.Feature]:
     }
 
 
-def _turn_off(name: str, group: str) -> dict[str, bool]:
-    """Turn a group off and check that it is; returns what was requested before."""
-    earlier = {
+def _requested(name: str, group: str) -> dict[str, bool]:
+    """What is requested of the active features of a group that can be changed."""
+    return {
         key: feature.requested
         for key, feature in _members(name, group).items()
         if feature.changeable
     }
+
+
+def _turn_off(name: str, group: str) -> dict[str, bool]:
+    """Turn a group off and check that it is; returns what was requested before."""
+    earlier = _requested(name, group)
     ethtool.set_features(name, dict.fromkeys(earlier, False))
     still = sorted(_members(name, group))
     if still:

@@ -1,0 +1,71 @@
+"""The bare RX-drop loop as a process: `python -m benchmarks.drop_loop INTERFACE`.
+
+The recorder's own program, memory, rings and waiting (`Attachment`, `Capture`), with
+`run_drop` in the place of `run`: packets are taken and their frames given back.  Says
+"ready" on standard error, ends at SIGINT, and prints its account as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+
+from xdpcap._capture import Capture
+from xdpcap._sink import FileSink
+
+from xdpcap import net, privileges
+from xdpcap.attachment import Attachment
+from xdpcap.config import RecordConfig
+from xdpcap.recorder import SETTLE_S
+
+# The loop needs a sink to exist; no byte goes through it.
+SINK_BLOCK_BYTES = 4096
+# Between two looks at a ring that may still be read.
+LOOK_S = 0.01
+
+
+def main(interface: str) -> None:
+    """Take packets off queue 0 of `interface` until SIGINT."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    privileges.raise_memlock()
+    config = RecordConfig((interface,), output="nowhere")
+    attachment = Attachment(config, net.get_link(interface), (0,), net.rx_queue_count(interface))
+    try:
+        sink = FileSink(SINK_BLOCK_BYTES, 2, "sync")
+        capture = Capture(attachment.xsks[0], sink, batch=config.batch)
+        worker = threading.Thread(target=capture.run_drop, name="drop loop")
+        worker.start()
+        attachment.start()
+        print("ready", file=sys.stderr, flush=True)
+        signal.sigwait(signals)
+        attachment.detach()
+        time.sleep(SETTLE_S)
+        while capture.waiting:
+            time.sleep(LOOK_S)
+        capture.request_stop()
+        worker.join()
+        print(json.dumps(_account(attachment, capture)))
+        capture.close()
+        sink.close()
+    finally:
+        attachment.close()
+
+
+def _account(attachment: Attachment, capture: Capture) -> dict[str, int]:
+    statistics = attachment.xsks[0].statistics()
+    return {
+        "redirected": attachment.program.verdicts()[0].redirected,
+        "received": capture.received,
+        "received_bytes": capture.received_bytes,
+        "rx_dropped": statistics["rx_dropped"],
+        "rx_ring_full": statistics["rx_ring_full"],
+        "wait_count": capture.wait_count,
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

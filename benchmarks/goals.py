@@ -1,0 +1,101 @@
+"""What the recorder is meant to reach, held against what was measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.noise import Finding, against
+from benchmarks.recorders import DROP_LOOP, OURS
+from benchmarks.results import METRICS, Results
+
+SMALL = 60
+SHARE_OF_DROP_LOOP = 0.95
+SHARE_OF_LIMIT = 0.90
+CPU_NS = 70.0
+
+REACHED, MISSED, UNDECIDED = "reached", "missed", "inside the noise"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One goal: what is asked, what came out, and whether it is reached."""
+
+    scenario: str
+    asked: str
+    measured: str
+    verdict: str
+
+
+def goals(results: Sequence[Results]) -> Iterator[Goal]:
+    """Every goal that the measured scenarios can decide."""
+    for result in results:
+        if OURS in result.names:
+            yield from _of_scenario(result)
+
+
+def _of_scenario(result: Results) -> Iterator[Goal]:
+    name, ours = result.scenario.name, result.row(OURS)
+    if result.scenario.size == SMALL:
+        lost = [sample.lost for sample in ours.samples]
+        verdict = MISSED if min(lost) else REACHED if not max(lost) else UNDECIDED
+        yield Goal(name, "no packet lost", f"{_range(lost, ',.0f')} lost", verdict)
+        used = [sample.cpu_ns for sample in ours.samples]
+        yield _bounded(name, f"CPU under {CPU_NS:.0f} ns a packet", used, CPU_NS, less=True)
+        share = [sample.pps / sample.reference_pps for sample in ours.samples]
+        asked = f"{SHARE_OF_DROP_LOOP:.0%} of the drop loop's packets/s"
+        yield _bounded(name, asked, share, SHARE_OF_DROP_LOOP)
+    else:
+        # What no recorder could keep up with is not asked: the files' own limit counts.
+        share = result.shares_of_limit()
+        if share:
+            asked = f"{SHARE_OF_LIMIT:.0%} of fio's or the drop loop's bytes/s, the lower"
+            yield _bounded(name, asked, share, SHARE_OF_LIMIT)
+    yield from _against_peers(result)
+
+
+def _against_peers(result: Results) -> Iterator[Goal]:
+    """A goal for each metric: the closest peer decides what is shown, the worst the verdict."""
+    peers = peer_names(result)
+    for metric, (_, less_is_better) in METRICS.items():
+        found = {peer: result.finding(OURS, peer, metric) for peer in peers}
+        medians = {peer: statistics.median(ratios) for peer, (ratios, _) in found.items() if ratios}
+        if not medians:
+            continue
+        closest = (max if less_is_better else min)(medians, key=lambda peer: medians[peer])
+        verdicts = {finding for _, finding in found.values()}
+        verdict = (
+            MISSED
+            if Finding.LESS in verdicts
+            else UNDECIDED
+            if Finding.NOISE in verdicts
+            else REACHED
+        )
+        measured = f"{_range(found[closest][0], '.2f')} times {closest}"
+        yield Goal(result.scenario.name, f"ahead of every peer in {metric}", measured, verdict)
+
+
+def peer_names(result: Results) -> list[str]:
+    """The rows that are other programs' recordings."""
+    samples = {sample.row for sample in result.samples if sample.sent}
+    return [
+        name
+        for name in result.names
+        if name in samples and name != DROP_LOOP and not name.startswith("xdpcap")
+    ]
+
+
+def _bounded(
+    scenario: str, asked: str, values: Sequence[float], bound: float, *, less: bool = False
+) -> Goal:
+    """A goal met at `bound` or more, or with `less` below it; shares are shown in percent."""
+    found = against(values, bound)
+    reached, missed = (Finding.LESS, Finding.MORE) if less else (Finding.MORE, Finding.LESS)
+    verdict = REACHED if found is reached else MISSED if found is missed else UNDECIDED
+    return Goal(scenario, asked, _range(values, ".1%" if bound <= 1 else ".1f"), verdict)
+
+
+def _range(values: Sequence[float], form: str) -> str:
+    median = statistics.median(values)
+    return f"{median:{form}} ({min(values):{form}} to {max(values):{form}})"

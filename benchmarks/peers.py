@@ -1,0 +1,100 @@
+"""The other recorders, at the best settings found, with the same buffer memory.
+
+They read packet sockets, which see skbs only: the receiver has no program and GRO on.
+All three map a TPACKET_V3 ring of 64 MiB.  Whole packets, nanosecond times where the
+tool has them, as root so that nobody's files change hands, and nothing printed a packet.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+from benchmarks.recorders import BenchmarkError, Outcome, Place, Recorder, count_packets
+from xdpcap.lab.pair import RX_NAME
+
+# The recorder's own default (RecordConfig.umem_size_bytes), in MiB.
+BUFFER_MIB = 64
+
+PACKAGES = {
+    "tcpdump": "tcpdump",
+    "dumpcap": "wireshark-common",
+    "netsniff-ng": "netsniff-ng",
+    "capinfos": "wireshark-common",
+    "fio": "fio",
+}
+
+
+def peers() -> list[Recorder]:
+    """All peers, installed or not."""
+    return [_tcpdump(), _dumpcap(), _netsniff_ng()]
+
+
+def missing(programs: list[str]) -> list[str]:
+    """The Debian packages of those programs that are not installed."""
+    return sorted({PACKAGES[name] for name in programs if shutil.which(name) is None})
+
+
+def _tcpdump() -> Recorder:
+    def argv(place: Place) -> list[str]:
+        return [
+            *("tcpdump", "-i", RX_NAME, "-n", "-Z", "root", "-w", str(place.directory / "peer")),
+            *("-B", str(BUFFER_MIB * 1024), "--time-stamp-precision", "nano"),
+        ]
+
+    def read(place: Place, stdout: str, stderr: str) -> Outcome:
+        return _outcome(
+            place,
+            captured=_figure(r"^(\d+) packets? captured", stderr),
+            dropped=_figure(r"^(\d+) packets? dropped by kernel", stderr),
+        )
+
+    return Recorder("tcpdump", argv, "listening on", read, skb=True, program="tcpdump")
+
+
+def _dumpcap() -> Recorder:
+    def argv(place: Place) -> list[str]:
+        return ["dumpcap", "-i", RX_NAME, "-w", str(place.directory / "peer"), "-q",
+                "-B", str(BUFFER_MIB)]  # fmt: skip
+
+    def read(place: Place, stdout: str, stderr: str) -> Outcome:
+        return _outcome(
+            place,
+            captured=_figure(r"^Packets captured: (\d+)", stderr),
+            dropped=_figure(r"^Packets received/dropped on interface .*: \d+/(\d+)", stderr),
+        )
+
+    return Recorder("dumpcap", argv, "Capturing on", read, skb=True, program="dumpcap")
+
+
+def _netsniff_ng() -> Recorder:
+    def argv(place: Place) -> list[str]:
+        # A mapped file is its best way to write: half the CPU time of the default, and fewer
+        # losses on a disk. Nanosecond pcap; no change to the host's socket buffer limits.
+        return [
+            *("netsniff-ng", "--in", RX_NAME, "--out", str(place.directory / "peer.pcap")),
+            *("--ring-size", f"{BUFFER_MIB}MiB", "--mmap", "--silent", "--magic", "0xa1b23c4d"),
+            *("--no-sock-mem", "--no-hwtimestamp", "--bind-cpu", str(place.cpu)),
+        ]
+
+    def read(place: Place, stdout: str, stderr: str) -> Outcome:
+        text = stdout + stderr
+        return _outcome(
+            place,
+            captured=_figure(r"^\s*(\d+)\s+packets passed filter", text),
+            dropped=_figure(r"^\s*(\d+)\s+packets failed filter", text),
+        )
+
+    return Recorder("netsniff-ng", argv, "Running!", read, skb=True, program="netsniff-ng")
+
+
+def _outcome(place: Place, **report: int | None) -> Outcome:
+    kept = count_packets(place.files)
+    if kept == 0:
+        raise BenchmarkError("it received nothing; is GRO on at the receiver?")
+    return Outcome(kept, report)
+
+
+def _figure(pattern: str, text: str) -> int | None:
+    match = re.search(pattern, text, re.MULTILINE)
+    return int(match[1]) if match else None

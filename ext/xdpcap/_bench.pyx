@@ -1,0 +1,163 @@
+"""The recorder's work on a packet, on plain memory, for benchmarks.
+
+Purpose: run what the hot loop does with a packet (encode, copy, commit to the sink) in
+a loop of its own, and a bare memcpy() of the same bytes beside it.  The inline
+functions are those that the hot loop calls.  No socket, no privileges.
+Owner: the thread that made it.
+Frees: when collected.
+"""
+
+from libc.errno cimport ENOSPC
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from xdpcap._blocks cimport Sink, monotonic_ns, sink_commit, sink_failed, sink_room, sink_wait
+from xdpcap._savefile cimport (
+    EPB_DROPCOUNT,
+    FORMAT_PCAP,
+    FORMAT_PCAPNG,
+    Encoder,
+    encode_head,
+    encode_tail,
+    init_encoder,
+    record_bound,
+)
+from xdpcap._sink cimport FileSink
+
+from xdpcap.errors import KernelError, UsageError
+
+cdef enum:
+    # As large as the recorder's pool of blocks: more than a core's own cache holds.
+    AREA_BYTES = 8388608
+    CHUNK_BYTES = 2048      # frames begin at multiples of the UMEM's default frame size
+    TIME_STEP_NS = 500      # between two packets
+
+
+cdef struct Bench:
+    Encoder encoder
+    unsigned char *source   # frames, one behind the other
+    unsigned char *target   # where records go
+    uint32_t size           # of a packet
+    uint32_t stride         # from one frame to the next
+    uint32_t record_size
+    uint64_t frame          # offset of the next frame
+    uint64_t out            # offset of the next record
+    uint64_t last           # offset of the last record
+    uint64_t ts_ns
+
+
+cdef inline const unsigned char *_next_frame(Bench *b) noexcept nogil:
+    cdef const unsigned char *frame = b.source + b.frame
+    b.frame += b.stride
+    if b.frame + b.stride > AREA_BYTES:
+        b.frame = 0
+    b.ts_ns += TIME_STEP_NS
+    return frame
+
+
+cdef inline unsigned char *_next_place(Bench *b) noexcept nogil:
+    if b.out + b.record_size > AREA_BYTES:
+        b.out = 0
+    b.last = b.out
+    b.out += b.record_size
+    return b.target + b.last
+
+
+cdef inline uint32_t _encode_one(Bench *b, unsigned char *out) noexcept nogil:
+    cdef const unsigned char *frame = _next_frame(b)
+    cdef uint32_t head = encode_head(&b.encoder, out, b.ts_ns, b.size, b.size)
+    memcpy(out + head, frame, b.size)
+    return encode_tail(&b.encoder, out, b.size)
+
+
+cdef uint64_t _encode(Bench *b, uint64_t count) noexcept nogil:
+    cdef uint64_t i, total = 0
+    for i in range(count):
+        total += _encode_one(b, _next_place(b))
+    return total
+
+
+cdef void _copy(Bench *b, uint64_t count) noexcept nogil:
+    cdef uint64_t i
+    cdef unsigned char *out
+    for i in range(count):
+        out = _next_place(b)
+        memcpy(out, _next_frame(b), b.size)
+
+
+cdef bint _record(Bench *b, Sink *s, uint64_t count) noexcept nogil:
+    """Whether the sink took them all."""
+    cdef uint64_t i, bound = record_bound(&b.encoder, b.size)
+    s.now_ns = monotonic_ns()
+    for i in range(count):
+        while sink_room(s) < bound:
+            sink_wait(s, 100000)
+        if sink_failed(s):
+            return False
+        sink_commit(s, _encode_one(b, s.out), b.size)
+    return True
+
+
+cdef class Workbench:
+    """Packets of `size` bytes (1 to 65535), recorded as "pcapng" or "pcap".
+
+    Each call goes on where the last one ended, so that frames and records pass through
+    8 MiB each and do not stay in the nearest cache.
+    """
+
+    cdef Bench b
+
+    def __cinit__(self, str format not None, uint32_t size):
+        cdef uint64_t offset
+        if not 1 <= size <= 65535:
+            raise UsageError(f"a packet of {size} bytes; 1 to 65535 are possible")
+        init_encoder(&self.b.encoder, {"pcapng": FORMAT_PCAPNG, "pcap": FORMAT_PCAP}[format],
+                     0, 0, 0)
+        self.b.size = size
+        self.b.stride = (size + CHUNK_BYTES - 1) // CHUNK_BYTES * CHUNK_BYTES
+        self.b.record_size = <uint32_t>record_bound(&self.b.encoder, size)
+        if format == "pcapng":
+            # The bound has room for a count of lost packets; here none are lost.
+            self.b.record_size -= EPB_DROPCOUNT
+        self.b.source = <unsigned char *>malloc(AREA_BYTES)
+        self.b.target = <unsigned char *>malloc(AREA_BYTES)
+        if self.b.source == NULL or self.b.target == NULL:
+            raise MemoryError
+        for offset in range(0, AREA_BYTES, CHUNK_BYTES):
+            memset(self.b.source + offset, <int>(offset // CHUNK_BYTES % 251), CHUNK_BYTES)
+        memset(self.b.target, 0, AREA_BYTES)
+
+    def encode(self, uint64_t count):
+        """Encode `count` packets; returns the bytes of their records."""
+        cdef uint64_t total
+        with nogil:
+            total = _encode(&self.b, count)
+        return total
+
+    def copy(self, uint64_t count):
+        """Copy the bytes of `count` packets to where their records would be."""
+        with nogil:
+            _copy(&self.b, count)
+
+    def record(self, FileSink sink not None, uint64_t count):
+        """Encode `count` packets into a sink with an open file.  Raises KernelError."""
+        cdef bint taken
+        with nogil:
+            taken = _record(&self.b, &sink.s, count)
+        if not taken:
+            raise KernelError("writing records", sink.current_error or ENOSPC)
+
+    @property
+    def ts_ns(self):
+        """The time of the last packet."""
+        return self.b.ts_ns
+
+    @property
+    def last_record(self):
+        """What encode() or copy() has written last, as bytes."""
+        return (<const char *>self.b.target + self.b.last)[:self.b.record_size]
+
+    def __dealloc__(self):
+        free(self.b.source)
+        free(self.b.target)

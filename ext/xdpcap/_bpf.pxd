@@ -1,0 +1,20 @@
+from libc.stdint cimport uint32_t
+
+from xdpcap.libbpf cimport bpf_object, bpf_program
+
+
+cdef class Program:
+    cdef bpf_object *object
+    cdef bpf_program *program
+    cdef char *log              # of the verifier, until the program is loaded
+    cdef int link_fd
+    cdef uint32_t netlink_flags
+    cdef readonly int ifindex
+    cdef readonly str attach_mode
+    cdef readonly str path
+    cdef readonly str clock
+    cdef readonly uint32_t queue_count
+    cdef readonly int fd
+    cdef int xsks_fd
+    cdef int counters_fd
+    cdef int bound_fd

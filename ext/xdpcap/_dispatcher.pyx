@@ -1,0 +1,395 @@
+"""libxdp's dispatcher: see who is in it, join it, leave it.
+
+Purpose: everything the project does with libxdp's programs.  The dispatcher is one XDP
+program that calls up to ten others, each put in place of a stub of it (freplace); for
+every change libxdp builds a new dispatcher with all members and swaps the two.
+Owner: the control thread; leave() also a process of its own, as it takes nothing but ids.
+Frees: detach() and close().  libxdp pins what it attaches in bpffs, so a member outlives
+its process; xdpcap/dispatcher.py sees to that.
+
+Source relied on: libxdp 1.3.1, lib/libxdp/libxdp.c and its README, "The
+dispatcher"; kernel/bpf/verifier.c, bpf_check_attach_target().
+"""
+
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
+
+from xdpcap._bpf cimport Program
+from xdpcap.libbpf cimport *
+from xdpcap.libxdp cimport *
+
+import errno as _errno
+import os
+from collections import namedtuple
+
+from xdpcap._bpf import attach_hint, attached_program
+from xdpcap.errors import KernelError, UsageError
+
+
+cdef extern from *:
+    """
+    #include <stdarg.h>
+    #include <stdio.h>
+    #include <string.h>
+
+    /* What libxdp says while it works, instead of on standard error; one buffer a thread. */
+    static __thread char xdpcap_said[2048];
+
+    static int xdpcap_listen(enum libxdp_print_level level, const char *format, va_list args)
+    {
+        size_t used = strlen(xdpcap_said);
+
+        if (level == LIBXDP_DEBUG)
+            return 0;
+        return vsnprintf(xdpcap_said + used, sizeof(xdpcap_said) - used, format, args);
+    }
+
+    static void xdpcap_listen_to_libxdp(void) { libxdp_set_print(xdpcap_listen); }
+    """
+    char *xdpcap_said
+    void xdpcap_listen_to_libxdp()
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+DISPATCHER_NAME = "xdp_dispatcher"
+# libxdp's own AF_XDP program has this priority, and 50 is the default (prog_dispatcher.h):
+# a recording sees what arrives, and what wants to be before it takes a lower number.
+RUN_PRIORITY = 20
+
+MODES = {"native": XDP_MODE_NATIVE, "generic": XDP_MODE_SKB}
+MODE_NAMES = {XDP_MODE_NATIVE: "native", XDP_MODE_SKB: "generic", XDP_MODE_HW: "offload"}
+
+Member = namedtuple("Member", "prog_id name priority")
+Member.__doc__ = "A program in a dispatcher; those of lower priority run first."
+
+Dispatcher = namedtuple("Dispatcher", "prog_id mode multi_buffer members")
+Dispatcher.__doc__ = """The dispatcher of an interface: its program id, its attach mode
+("native", "generic"), whether it takes packets of several buffers, its `Member`s in the
+order in which they run."""
+
+xdpcap_listen_to_libxdp()
+
+
+def _last_words():
+    """What libxdp has said since it was asked last, on one line."""
+    said = xdpcap_said.decode("utf-8", "replace")
+    xdpcap_said[0] = 0
+    return " | ".join(line.strip() for line in said.splitlines() if line.strip())
+
+
+cdef object _hint(str known):
+    words = _last_words()
+    return known or (f"libxdp said: {words}" if words else "")
+
+
+# -- descriptors that libxdp forgets -------------------------------------------------------
+
+def _program_descriptors():
+    """The process's descriptors of BPF programs: number to program id."""
+    found = {}
+    for number in os.listdir("/proc/self/fdinfo"):
+        try:
+            with open(f"/proc/self/fdinfo/{number}") as info:
+                ids = [line.split()[1] for line in info if line.startswith("prog_id:")]
+        except OSError:
+            continue  # closed since
+        if ids and os.readlink(f"/proc/self/fd/{number}") == "anon_inode:bpf-prog":
+            found[int(number)] = int(ids[0])
+    return found
+
+
+cdef class _Leaks:
+    """Closes what libxdp up to 1.5 leaves open of each program that it looks up.
+
+    xdp_multiprog__from_id() and xdp_program__from_pin() duplicate a descriptor and
+    forget the first.  Only descriptors of the programs `ids` that have come since are
+    touched, and none of `keep`.
+    """
+
+    cdef dict before
+
+    def __cinit__(self):
+        self.before = _program_descriptors()
+
+    def close(self, ids, keep=()):
+        for number, prog_id in _program_descriptors().items():
+            if number not in self.before and prog_id in ids and number not in keep:
+                os.close(number)
+
+
+# -- looking --------------------------------------------------------------------------------
+
+def find(int ifindex):
+    """The libxdp dispatcher on an interface as `Dispatcher`; None when there is none.
+
+    A single program, even one of this name, is no dispatcher.  Raises KernelError, and
+    UsageError for one that can't be read.
+    """
+    cdef xdp_multiprog *mp
+    other = attached_program(ifindex)
+    if other is None or other.name != DISPATCHER_NAME:
+        return None
+    leaks = _Leaks()
+    ids = {other.prog_id}
+    mp = _open(ifindex)
+    if mp == NULL:
+        return None
+    try:
+        if xdp_multiprog__is_legacy(mp):
+            words = _last_words()
+            if not words:
+                return None
+            raise UsageError(
+                f"the program xdp_dispatcher (id {other.prog_id}) is attached and libxdp can't read "
+                f"its members ({words}); they are pinned in bpffs, `mount -t bpf bpf /sys/fs/bpf`")
+        members = _members(mp)
+        ids.update(member.prog_id for member in members)
+        return Dispatcher(
+            xdp_program__id(xdp_multiprog__main_prog(mp)),
+            MODE_NAMES.get(xdp_multiprog__attach_mode(mp), "?"),
+            bool(xdp_multiprog__xdp_frags_support(mp)), members)
+    finally:
+        xdp_multiprog__close(mp)
+        leaks.close(ids)
+
+
+cdef xdp_multiprog *_open(int ifindex) except? NULL:
+    """The programs on an interface, NULL when there are none."""
+    cdef xdp_multiprog *mp
+    _last_words()
+    mp = xdp_multiprog__get_from_ifindex(ifindex)
+    err = libxdp_get_error(mp)
+    if err in (-_errno.ENOENT, -_errno.ENODEV):
+        return NULL
+    if err:
+        raise KernelError(f"xdp_multiprog__get_from_ifindex({ifindex})", err, _hint(""))
+    return mp
+
+
+cdef list _members(xdp_multiprog *mp):
+    cdef xdp_program *prog = NULL
+    found = []
+    while True:
+        prog = xdp_multiprog__next_prog(prog, mp)
+        if prog == NULL:
+            return found
+        found.append(Member(xdp_program__id(prog),
+                            xdp_program__name(prog).decode("ascii", "replace"),
+                            xdp_program__run_prio(prog)))
+
+
+cdef xdp_program *_member(xdp_multiprog *mp, uint32_t prog_id) noexcept:
+    """The program of this id, alone on the interface or in its dispatcher; or NULL."""
+    cdef xdp_program *prog = NULL
+    if xdp_multiprog__is_legacy(mp):
+        prog = xdp_multiprog__main_prog(mp)
+        return prog if xdp_program__id(prog) == prog_id else NULL
+    while True:
+        prog = xdp_multiprog__next_prog(prog, mp)
+        if prog == NULL or xdp_program__id(prog) == prog_id:
+            return prog
+
+
+def freplace_errno(str path not None, uint32_t dispatcher_id, str name="xdpcap_record"):
+    """0 when this kernel loads `path` as an extension of that dispatcher, else the errno.
+
+    Nothing is attached.  Without this question libxdp would try to do without a
+    dispatcher, and the answer would be that the interface is taken.
+    """
+    cdef bpf_object *object = bpf_object__open_file(path.encode(), NULL)
+    cdef bpf_program *program
+    cdef int target = -1
+    if object == NULL:
+        raise KernelError(f"bpf_object__open_file({path})", errno)
+    try:
+        program = bpf_object__find_program_by_name(object, name.encode())
+        target = bpf_prog_get_fd_by_id(dispatcher_id)
+        if target < 0:
+            return errno
+        err = bpf_program__set_attach_target(program, target, DISPATCHER_NAME.encode())
+        if err:
+            return -err
+        bpf_program__set_type(program, BPF_PROG_TYPE_EXT)
+        bpf_program__set_expected_attach_type(program, 0)
+        return -bpf_object__load(object)
+    finally:
+        if target >= 0:
+            close(target)
+        bpf_object__close(object)
+
+
+# -- leaving --------------------------------------------------------------------------------
+
+def leave(int ifindex, uint32_t prog_id):
+    """Take one program out of an interface's dispatcher; the others go on running.
+
+    The dispatcher goes with its last member.  Returns False when the program was not
+    there.  Raises KernelError.
+    """
+    cdef xdp_multiprog *mp
+    cdef xdp_program *prog
+    cdef xdp_attach_mode mode
+    cdef int err
+    leaks = _Leaks()
+    mp = _open(ifindex)
+    if mp == NULL:
+        return False
+    ids = {xdp_program__id(xdp_multiprog__main_prog(mp))}
+    try:
+        ids.update(member.prog_id for member in _members(mp))
+        prog = _member(mp, prog_id)
+        if prog == NULL:
+            return False
+        mode = xdp_multiprog__attach_mode(mp)
+        with nogil:
+            err = xdp_program__detach(prog, ifindex, mode, 0)
+        if err == -_errno.ENOENT:
+            return False  # another was faster
+        if err:
+            raise KernelError(f"xdp_program__detach(id {prog_id}, ifindex {ifindex})", err,
+                              _hint(_leave_hint(-err)))
+        return True
+    finally:
+        xdp_multiprog__close(mp)
+        leaks.close(ids)
+
+
+cdef str _leave_hint(int number):
+    return {
+        _errno.EPERM: "needs root, as libxdp looks programs up by id",
+        _errno.EACCES: "needs root, as the members are pinned for root alone",
+    }.get(number, "")
+
+
+def unpin(int ifindex, uint32_t prog_id, str bpffs="/sys/fs/bpf"):
+    """Remove a program's pins after its interface has gone; returns how many files went.
+
+    libxdp_clean_references() would take every dispatcher of this ifindex for dead that
+    is not in the caller's network namespace, whosoever it is.
+    """
+    removed = 0
+    root = os.path.join(bpffs, "xdp")
+    for directory in (os.listdir(root) if os.path.isdir(root) else []):
+        if not directory.startswith(f"dispatch-{ifindex}-"):
+            continue
+        place = os.path.join(root, directory)
+        for name in sorted(os.listdir(place)):
+            path = os.path.join(place, name)
+            if name.endswith("-prog") and _pinned_id(path) == prog_id:
+                os.unlink(path)
+                os.unlink(path[:-len("prog")] + "link")
+                removed += 2
+        if removed and not os.listdir(place):
+            os.rmdir(place)
+    return removed
+
+
+cdef uint32_t _pinned_id(str path):
+    cdef bpf_prog_info info
+    cdef uint32_t size = sizeof(info)
+    cdef int fd = bpf_obj_get(os.fsencode(path))
+    if fd < 0:
+        return 0
+    memset(&info, 0, sizeof(info))
+    err = bpf_obj_get_info_by_fd(fd, &info, &size)
+    close(fd)
+    return 0 if err else info.id
+
+
+# -- joining --------------------------------------------------------------------------------
+
+@cython.no_gc_clear
+cdef class DispatchedProgram(Program):
+    """A recording program that is one of several under libxdp's dispatcher.
+
+    Parameters and use as for `Program`, but the kernel sees it only in attach(): as an
+    extension it is loaded for the dispatcher that it joins.  Programs after it are
+    called for the packets that it passes, which are those of queues without a socket.
+    """
+
+    cdef xdp_program *member
+    cdef readonly uint32_t prog_id
+
+    def _load(self):
+        cdef xdp_program_opts opts
+        cdef int action
+        name = bpf_program__name(self.program)
+        memset(&opts, 0, sizeof(opts))
+        opts.sz = sizeof(opts)
+        opts.obj = self.object
+        opts.prog_name = name
+        self.member = xdp_program__create(&opts)
+        if self.member == NULL:
+            raise KernelError(f"xdp_program__create({self.path})", errno, _hint(""))
+        xdp_program__set_run_prio(self.member, RUN_PRIORITY)
+        for action in (XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT):
+            xdp_program__set_chain_call_enabled(self.member, action, action == XDP_PASS)
+
+    def attach(self, int ifindex, str mode not None, *, bint link=True, bint multi_buffer=False):
+        """Join the dispatcher, which is attached in `mode` ("native", "generic").
+
+        `multi_buffer`: declare the program fit for packets of several buffers; the
+        dispatcher is as fit as all its members.  `link` means nothing here.  May be
+        called once; raises KernelError with the dispatcher as it was.
+        """
+        cdef int err
+        cdef xdp_attach_mode how = MODES[mode]
+        if self.log != NULL or self.fd >= 0:
+            raise ValueError("attach() may be called once")
+        present = find(ifindex)
+        ids = {present.prog_id, *(m.prog_id for m in present.members)} if present else set()
+        leaks = _Leaks()
+        self._listen()
+        xdp_program__set_xdp_frags_support(self.member, multi_buffer)
+        _last_words()
+        with nogil:
+            err = xdp_program__attach(self.member, ifindex, how, 0)
+        leaks.close(ids)
+        if err and bpf_program__fd(self.program) < 0 and self.log[0]:
+            raise self._load_error(err)
+        if err:
+            raise KernelError(f"joining libxdp's dispatcher ({mode}, ifindex {ifindex})", err,
+                              _hint(_join_hint(-err, mode)))
+        self._take_descriptors()
+        self.prog_id = xdp_program__id(self.member)
+        self.ifindex = ifindex
+        self.attach_mode = mode
+
+    def detach(self):
+        """Leave the dispatcher; returns False when the program was not in it any more.
+
+        Safe to call again.  Raises KernelError.
+        """
+        if self.attach_mode is None:
+            return False
+        self.forget()
+        return leave(self.ifindex, self.prog_id)
+
+    def forget(self):
+        """Take it that another process has taken the program out."""
+        self.attach_mode = None
+
+    def close(self):
+        """Leave and unload; safe to call again."""
+        try:
+            self.detach()
+        finally:
+            if self.member != NULL:
+                xdp_program__close(self.member)
+                self.member = NULL
+            Program.close(self)
+
+    def __dealloc__(self):
+        if self.member != NULL:
+            xdp_program__close(self.member)
+
+
+cdef str _join_hint(int number, str mode):
+    if number == _errno.E2BIG:
+        return "it has its ten members already; `xdp-loader unload IFACE --id ID` one"
+    if number == _errno.EBUSY:
+        return ""  # libxdp's words tell which of several reasons
+    return attach_hint(number, mode)

@@ -1,0 +1,16 @@
+"""What holds for every kind of test."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# The tests say what is right, benchmarks/ how fast: a busy machine fails no test.
+settings.register_profile("xdpcap", deadline=None)
+settings.load_profile("xdpcap")
+
+# `make debug` preloads AddressSanitizer into this process. Wireshark's tools hang under
+# it, so children get it only from those who start our own code (recording.py).
+if "libasan" in os.environ.get("LD_PRELOAD", ""):
+    os.environ["XDPCAP_TEST_PRELOAD"] = os.environ.pop("LD_PRELOAD")

@@ -1,0 +1,89 @@
+"""Takes the recording program out of libxdp's dispatcher, whatever becomes of the recorder.
+
+A bpf_link goes away with its process; a member of the dispatcher is pinned and stays.  So
+a small process of its own waits for the end of a pipe that the kernel closes with the
+recorder, kill -9 included.  It is started before the recorder gives up root, and does
+what the recorder no longer could: leave on a normal end, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from xdpcap import _dispatcher
+from xdpcap.errors import XdpcapError
+
+LEAVE_TIMEOUT_S = 10.0
+GONE = "its program had been taken out of libxdp's dispatcher before: nothing came since"
+
+
+class Guardian:
+    """The recorder's side: start it once the program has joined, `leave()` at the end.
+
+    `claim_fd` is held by the process as well, until it is done.  Raises OSError when it
+    can't be started.
+    """
+
+    def __init__(self, ifindex: int, prog_id: int, claim_fd: int) -> None:
+        command = [sys.executable, "-P", "-m", __name__, str(ifindex), str(prog_id)]
+        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+        self._child: subprocess.Popen[str] | None = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            # Not the directory that the recorder happens to be in: this runs as root.
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+            pass_fds=[claim_fd],
+        )
+
+    def leave(self) -> str | None:
+        """Have the program taken out; "" when it is, else what is wrong.
+
+        None when the guardian is not there to do it.  Safe to call again.
+        """
+        child, self._child = self._child, None
+        if child is None:
+            return ""
+        try:
+            said, _ = child.communicate(timeout=LEAVE_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            return None
+        lines = said.strip().splitlines()
+        return lines[-1] if lines and child.returncode == 1 else "" if said else None
+
+
+def leave(ifindex: int, prog_id: int) -> str:
+    """Take the program out; "" when it is, else what is wrong, in one line."""
+    try:
+        if _dispatcher.leave(ifindex, prog_id):
+            return ""
+        # With the interface its dispatcher has gone, but not what libxdp has pinned.
+        bpffs = os.environ.get("LIBXDP_BPFFS", "/sys/fs/bpf")
+        return "" if _dispatcher.unpin(ifindex, prog_id, bpffs) else GONE
+    except (XdpcapError, OSError) as exc:
+        return f"its program (id {prog_id}) is still in libxdp's dispatcher: {exc}"
+
+
+def _main() -> int:
+    # Ctrl-C and a closed terminal reach the recorder; this process outlives it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.read()
+    said = leave(int(sys.argv[1]), int(sys.argv[2]))
+    with contextlib.suppress(BrokenPipeError):
+        print(said or "done", flush=True)
+    return 1 if said else 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main())

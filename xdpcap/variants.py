@@ -1,0 +1,65 @@
+"""The builds of the recording program (setup.py, VARIANTS), and which a kernel can load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+from xdpcap import kernel
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One build of the recording program.
+
+    `clock` is what its packets are stamped with: the program reads "tai" or "monotonic",
+    and leaves "realtime" to the worker, as it writes no metadata.
+    """
+
+    object_name: str
+    clock: str
+    multi_buffer: bool
+
+    @property
+    def path(self) -> str:
+        """Where the object lies in the installed package."""
+        return str(files("xdpcap") / "_programs" / self.object_name)
+
+    @property
+    def stamps(self) -> bool:
+        """Whether the program stamps the packets itself."""
+        return self.clock != "realtime"
+
+    @property
+    def program_clock(self) -> str:
+        """The clock to load the program with."""
+        return self.clock if self.stamps else "monotonic"
+
+
+def variants() -> Iterator[Variant]:
+    """The builds that this kernel can load, best first."""
+    clock = "tai" if kernel.has_tai() else "monotonic"
+    if kernel.has_multi_buffer():
+        yield Variant("record_frags.bpf.o", clock, True)
+    if kernel.has_redirect_flags():
+        yield Variant("record_plain.bpf.o", clock, False)
+    else:
+        yield Variant("record_legacy.bpf.o", "monotonic", False)
+
+
+def member_variants(multi_buffer: bool) -> Iterator[Variant]:
+    """The builds for a libxdp dispatcher, best first.
+
+    `multi_buffer` tells whether it takes packets of several buffers now.  A member that
+    does not would take that from all the others; where it does not itself, neither
+    should we.  The last build goes where a member may not change packets.
+    """
+    sg = multi_buffer and kernel.has_multi_buffer()
+    yield from (v for v in variants() if v.multi_buffer == sg)
+    yield bare(sg)
+
+
+def bare(multi_buffer: bool) -> Variant:
+    """The build that writes no metadata; declared fit for several buffers or not when it joins."""
+    return Variant("record_bare.bpf.o", "realtime", multi_buffer)
