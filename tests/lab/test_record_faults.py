@@ -56,7 +56,8 @@ def test_a_signal_under_full_load_ends_within_two_seconds_and_balances(lab, reco
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_start_leaves_nothing_behind(lab, record, number):
-    for delay_s in (0.0, 0.02, 0.05, 0.1, 0.15):
+    # Not at once: a signal during the start of Python itself is for Python to lose.
+    for delay_s in (0.05, 0.08, 0.1, 0.15):
         recorder = record("--json", ready=False)
         # Python's own start is over; the command line is being imported.
         maps = Path(f"/proc/{recorder.process.pid}/maps")
