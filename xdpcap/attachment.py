@@ -40,7 +40,8 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     All of it is touched at once, so asking for more than there is would not fail but
     drive the machine out of memory.
     """
-    blocks = config.write_buffer_bytes * config.write_buffer_count
+    block_bytes, block_count = config.blocks(disk=True)
+    blocks = block_bytes * block_count
     # Huge pages are set aside already and are no part of MemAvailable.
     frames = 0 if config.hugepages else config.umem_size_bytes
     wanted = queue_count * (frames + blocks)

@@ -41,6 +41,12 @@ MAX_BLOCK_COUNT = 1024
 MIN_ROTATE_INTERVAL_S = 0.1
 MIN_STATS_INTERVAL_S = 0.1
 
+# Blocks for a disk and for a memory file system or a pipe; docs/performance.md has the
+# measurements.  A write to a disk should last long beside the moment until the next one is
+# handed over; one to memory should still find its block in the nearest cache.
+DISK_BLOCKS = (4 * MIB, 8)
+MEMORY_BLOCKS = (256 * KIB, 2)
+
 DEFAULT_STATS_INTERVAL_S = 1.0
 DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{start}-{sequence:06d}.{ext}"
 
@@ -49,8 +55,9 @@ DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{start}-{sequence:06d}.{ext}"
 class RecordConfig:
     """Everything `xdpcap record` can be told; `docs/record.md` explains each option.
 
-    Sizes are in bytes and per queue, times in seconds. None means no limit, or
-    for `queues` and `cpus` all of them. `snaplen` 0 keeps whole packets.
+    Sizes are in bytes and per queue, times in seconds. None means no limit, for
+    `queues` and `cpus` all of them, for `ring_size` and the write buffer what suits the
+    rest. `snaplen` 0 keeps whole packets.
     `post_rotate` is an argument vector, never a shell command.
     """
 
@@ -68,8 +75,8 @@ class RecordConfig:
     frame_size: int = 2048
     ring_size: int | None = None
     batch: int = 256
-    write_buffer_bytes: int = MIB
-    write_buffer_count: int = 8
+    write_buffer_bytes: int | None = None
+    write_buffer_count: int | None = None
     flush_interval_s: float = 1.0
     rotate_size_bytes: int | None = None
     rotate_packets: int | None = None
@@ -109,6 +116,11 @@ class RecordConfig:
             return self.ring_size
         frames = self.umem_size_bytes // self.frame_size
         return 1 << max(frames.bit_length() - 1, 0)
+
+    def blocks(self, *, disk: bool) -> tuple[int, int]:
+        """Bytes and number of the blocks that files are written in; `disk`: not to memory."""
+        size, count = DISK_BLOCKS if disk else MEMORY_BLOCKS
+        return self.write_buffer_bytes or size, self.write_buffer_count or count
 
     @property
     def to_stdout(self) -> bool:
@@ -188,7 +200,7 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
     rows: tuple[tuple[str, float | None, float, float, str], ...] = (
         ("--snaplen", c.snaplen, 0, MAX_SNAPLEN, "0 keeps whole packets"),
         ("--batch", c.batch, 1, math.inf, "the default is 256"),
-        ("--write-buffer-count", c.write_buffer_count, 2, MAX_BLOCK_COUNT, "the default is 8"),
+        ("--write-buffer-count", c.write_buffer_count, 2, MAX_BLOCK_COUNT, "leave it out"),
         ("--rotate-size", c.rotate_size_bytes, 1, math.inf, unlimited),
         ("--rotate-packets", c.rotate_packets, 1, math.inf, unlimited),
         ("--keep", c.keep_files, 1, math.inf, "leave it out to keep all files"),
@@ -239,6 +251,8 @@ def _memory(c: RecordConfig) -> Iterator[str]:
 
 def _blocks(c: RecordConfig) -> Iterator[str]:
     size = c.write_buffer_bytes
+    if size is None:
+        return
     if size % BLOCK_ALIGNMENT or not MIN_BLOCK_BYTES <= size <= MAX_BLOCK_BYTES:
         up = math.ceil(size / BLOCK_ALIGNMENT) * BLOCK_ALIGNMENT
         near = min(max(up, MIN_BLOCK_BYTES), MAX_BLOCK_BYTES)

@@ -99,10 +99,8 @@ class InterfaceRecorder:
         return Worker(self.attachment, queue, capture, chain, cpu=cpu, notify=self._notify)
 
     def _make_sink(self, mode: str) -> FileSink:
-        config = self._config
-        return FileSink(
-            config.write_buffer_bytes, config.write_buffer_count, mode, self._output.stream_lock
-        )
+        size, count = self._config.blocks(disk=mode in ("direct", "buffered"))
+        return FileSink(size, count, mode, self._output.stream_lock)
 
     def start(self) -> None:
         """Start the workers, then let packets come."""

@@ -143,6 +143,15 @@ def test_a_write_block_is_aligned_and_neither_tiny_nor_huge(size: int, use: str)
     assert line.endswith(f"use {use}")
 
 
+def test_blocks_are_large_for_a_disk_and_small_for_memory_unless_one_says_otherwise() -> None:
+    config = RecordConfig(interfaces=("eth1",), output="dir")
+    assert config.blocks(disk=True) == (4 * MIB, 8)
+    assert config.blocks(disk=False) == (256 * KIB, 2)
+    chosen = replace(config, write_buffer_bytes=2 * MIB, write_buffer_count=3)
+    assert chosen.blocks(disk=True) == chosen.blocks(disk=False) == (2 * MIB, 3)
+    assert replace(config, write_buffer_count=4).blocks(disk=False) == (256 * KIB, 4)
+
+
 def test_the_suggested_sizes_are_themselves_accepted() -> None:
     accept(write_buffer_bytes=1028 * KIB)
     accept(write_buffer_bytes=256 * KIB)

@@ -224,13 +224,13 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
     (
         "write_buffer_bytes",
         ("--write-buffer",),
-        "One block of writing: a multiple of 4096, 256KiB or more.",
+        "One block of writing; without it 4MiB, or 256KiB to memory.",
         _as(SIZE),
     ),
     (
         "write_buffer_count",
         ("--write-buffer-count",),
-        "Blocks; all but one may be on their way to the disk.",
+        "Blocks, all but one under way; without it 8, or 2 to memory.",
         _as(int, "NUMBER"),
     ),
 )
