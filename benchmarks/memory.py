@@ -4,9 +4,10 @@ On a virtual machine a page that was never touched costs a fault in the host, wh
 many times the price of recording into it, and with free page reporting (a balloon
 device) the guest hands free memory back within seconds.  A recorder that writes a file
 to a memory file system would then be measured mostly by the host's speed at giving
-memory.  Free page reporting looks at free blocks of a whole page block (2 MiB) only.
-So: touch an area, then give back all of it but one page in GRAIN.  What is free then
-stays in pieces too small to be reported, and the kernel takes small pieces first.
+memory.  Free page reporting looks at free blocks of a certain order and above, a whole
+page block (2 MiB) or what the host asks for, such as 128 KiB.  So: touch an area, then
+give back all of it but one page in half such a block.  What is free then stays in pieces
+too small to be reported, and the kernel takes small pieces first.
 
 Source relied on: mm/page_reporting.c, mm/page_alloc.c (__rmqueue_smallest()).
 """
@@ -19,11 +20,27 @@ from pathlib import Path
 from benchmarks.machine import available_bytes
 from xdpcap.errors import UsageError
 
-# One page is kept in so many bytes; half a page block, since an area need not be aligned.
-GRAIN = 1 << 20
+REPORTING_ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order")
+# Without that file nothing is reported; a page block is what it is without an answer.
+PAGE_BLOCK_ORDER = 9
 CHUNK = 1 << 20
 # What stays for everything else when the area is chosen.
 SPARE_SHARE = 0.25
+
+
+def grain_bytes() -> int:
+    """One page is kept in so many bytes.
+
+    Half of the smallest block that is reported, since an area need not be aligned.
+    """
+    try:
+        order = int(REPORTING_ORDER.read_text())
+    except (OSError, ValueError):
+        order = PAGE_BLOCK_ORDER
+    # 0 or less, or more than there is, stands for a page block (page_reporting_register()).
+    if not 0 < order <= PAGE_BLOCK_ORDER:
+        order = PAGE_BLOCK_ORDER
+    return max(mmap.PAGESIZE << (order - 1), 2 * mmap.PAGESIZE)
 
 
 class WarmMemory:
@@ -33,7 +50,7 @@ class WarmMemory:
     """
 
     def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = -(-size_bytes // GRAIN) * GRAIN
+        self.size_bytes = -(-size_bytes // CHUNK) * CHUNK
         self._area: mmap.mmap | None = None
 
     def __enter__(self) -> WarmMemory:
@@ -49,8 +66,9 @@ class WarmMemory:
         chunk = b"\1" * CHUNK
         for start in range(0, self.size_bytes, CHUNK):
             area[start : start + CHUNK] = chunk
-        for start in range(0, self.size_bytes, GRAIN):
-            area.madvise(mmap.MADV_DONTNEED, start + mmap.PAGESIZE, GRAIN - mmap.PAGESIZE)
+        grain = grain_bytes()
+        for start in range(0, self.size_bytes, grain):
+            area.madvise(mmap.MADV_DONTNEED, start + mmap.PAGESIZE, grain - mmap.PAGESIZE)
         self._area = area
         return self
 
