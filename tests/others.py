@@ -87,7 +87,7 @@ class OtherProgram:
 
     def detach(self) -> None:
         """Take it out of the dispatcher."""
-        in_netns(self.lab.rx_ns, _dispatcher.leave, self.lab.rx_ifindex, self.prog_id)
+        assert in_netns(self.lab.rx_ns, _dispatcher.leave, self.lab.rx_ifindex, self.prog_id)
 
     def __enter__(self) -> OtherProgram:
         return self

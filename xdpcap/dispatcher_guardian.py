@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from xdpcap import _dispatcher
 from xdpcap.errors import XdpcapError
@@ -68,10 +69,27 @@ def leave(ifindex: int, prog_id: int) -> str:
         if _dispatcher.leave(ifindex, prog_id):
             return ""
         # With the interface its dispatcher has gone, but not what libxdp has pinned.
-        bpffs = os.environ.get("LIBXDP_BPFFS", "/sys/fs/bpf")
-        return "" if _dispatcher.unpin(ifindex, prog_id, bpffs) else GONE
+        return "" if unpin(ifindex, prog_id) else GONE
     except (XdpcapError, OSError) as exc:
         return f"its program (id {prog_id}) is still in libxdp's dispatcher: {exc}"
+
+
+def unpin(ifindex: int, prog_id: int) -> int:
+    """Remove a program's pins after its interface has gone; returns how many files went.
+
+    libxdp_clean_references() would take every dispatcher of this ifindex for dead that is
+    not in the caller's network namespace, whosoever it is.
+    """
+    removed = 0
+    pinned = Path(os.environ.get("LIBXDP_BPFFS", "/sys/fs/bpf"), "xdp")
+    for path in sorted(pinned.glob(f"dispatch-{ifindex}-*/*-prog")):
+        if _dispatcher.pinned_id(str(path)) == prog_id:
+            path.with_name(path.name.replace("-prog", "-link")).unlink()
+            path.unlink()
+            removed += 2
+            with contextlib.suppress(OSError):  # the others' pins are theirs
+                path.parent.rmdir()
+    return removed
 
 
 def _main() -> int:

@@ -23,8 +23,10 @@ from xdpcap.libxdp cimport *
 import errno as _errno
 import os
 from collections import namedtuple
+from time import sleep
 
 from xdpcap._bpf import attach_hint, attached_program
+from xdpcap.descriptors import Leaks
 from xdpcap.errors import KernelError, UsageError
 
 
@@ -54,10 +56,14 @@ cdef extern from *:
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
-DISPATCHER_NAME = "xdp_dispatcher"
+DISPATCHER_NAME = b"xdp_dispatcher"
 # libxdp's own AF_XDP program has this priority, and 50 is the default (prog_dispatcher.h):
 # a recording sees what arrives, and what wants to be before it takes a lower number.
 RUN_PRIORITY = 20
+
+# How often and after what time a change is tried again that another process got in the way of.
+TRIES = 20
+TRY_AGAIN_S = 0.02
 
 MODES = {"native": XDP_MODE_NATIVE, "generic": XDP_MODE_SKB}
 MODE_NAMES = {XDP_MODE_NATIVE: "native", XDP_MODE_SKB: "generic", XDP_MODE_HW: "offload"}
@@ -85,41 +91,6 @@ cdef object _hint(str known):
     return known or (f"libxdp said: {words}" if words else "")
 
 
-# -- descriptors that libxdp forgets -------------------------------------------------------
-
-def _program_descriptors():
-    """The process's descriptors of BPF programs: number to program id."""
-    found = {}
-    for number in os.listdir("/proc/self/fdinfo"):
-        try:
-            with open(f"/proc/self/fdinfo/{number}") as info:
-                ids = [line.split()[1] for line in info if line.startswith("prog_id:")]
-        except OSError:
-            continue  # closed since
-        if ids and os.readlink(f"/proc/self/fd/{number}") == "anon_inode:bpf-prog":
-            found[int(number)] = int(ids[0])
-    return found
-
-
-cdef class _Leaks:
-    """Closes what libxdp up to 1.5 leaves open of each program that it looks up.
-
-    xdp_multiprog__from_id() and xdp_program__from_pin() duplicate a descriptor and
-    forget the first.  Only descriptors of the programs `ids` that have come since are
-    touched, and none of `keep`.
-    """
-
-    cdef dict before
-
-    def __cinit__(self):
-        self.before = _program_descriptors()
-
-    def close(self, ids, keep=()):
-        for number, prog_id in _program_descriptors().items():
-            if number not in self.before and prog_id in ids and number not in keep:
-                os.close(number)
-
-
 # -- looking --------------------------------------------------------------------------------
 
 def find(int ifindex):
@@ -130,11 +101,10 @@ def find(int ifindex):
     """
     cdef xdp_multiprog *mp
     other = attached_program(ifindex)
-    if other is None or other.name != DISPATCHER_NAME:
+    if other is None or other.name != DISPATCHER_NAME.decode():
         return None
-    leaks = _Leaks()
-    ids = {other.prog_id}
-    mp = _open(ifindex)
+    leaks = Leaks()
+    mp = _open(ifindex, leaks)
     if mp == NULL:
         return None
     try:
@@ -145,28 +115,37 @@ def find(int ifindex):
             raise UsageError(
                 f"the program xdp_dispatcher (id {other.prog_id}) is attached and libxdp can't read "
                 f"its members ({words}); they are pinned in bpffs, `mount -t bpf bpf /sys/fs/bpf`")
-        members = _members(mp)
-        ids.update(member.prog_id for member in members)
         return Dispatcher(
             xdp_program__id(xdp_multiprog__main_prog(mp)),
             MODE_NAMES.get(xdp_multiprog__attach_mode(mp), "?"),
-            bool(xdp_multiprog__xdp_frags_support(mp)), members)
+            bool(xdp_multiprog__xdp_frags_support(mp)), _members(mp))
     finally:
         xdp_multiprog__close(mp)
-        leaks.close(ids)
+        leaks.close()
 
 
-cdef xdp_multiprog *_open(int ifindex) except? NULL:
-    """The programs on an interface, NULL when there are none."""
+cdef xdp_multiprog *_open(int ifindex, leaks) except? NULL:
+    """The programs on an interface, NULL when there are none.
+
+    While another process swaps dispatchers, the pins of the old one are gone and it looks
+    like a single program, until one looks again.
+    """
     cdef xdp_multiprog *mp
-    _last_words()
-    mp = xdp_multiprog__get_from_ifindex(ifindex)
-    err = libxdp_get_error(mp)
-    if err in (-_errno.ENOENT, -_errno.ENODEV):
-        return NULL
-    if err:
-        raise KernelError(f"xdp_multiprog__get_from_ifindex({ifindex})", err, _hint(""))
-    return mp
+    for attempt in range(TRIES):
+        _last_words()
+        mp = xdp_multiprog__get_from_ifindex(ifindex)
+        err = libxdp_get_error(mp)
+        if err in (-_errno.ENOENT, -_errno.ENODEV):
+            return NULL
+        if err:
+            raise KernelError(f"xdp_multiprog__get_from_ifindex({ifindex})", err, _hint(""))
+        main = xdp_multiprog__main_prog(mp)
+        leaks.named([xdp_program__id(main), *(member.prog_id for member in _members(mp))])
+        unread = xdp_multiprog__is_legacy(mp) and xdp_program__name(main) == DISPATCHER_NAME
+        if not unread or attempt == TRIES - 1:
+            return mp
+        xdp_multiprog__close(mp)
+        sleep(TRY_AGAIN_S)
 
 
 cdef list _members(xdp_multiprog *mp):
@@ -209,7 +188,8 @@ def freplace_errno(str path not None, uint32_t dispatcher_id, str name="xdpcap_r
         target = bpf_prog_get_fd_by_id(dispatcher_id)
         if target < 0:
             return errno
-        err = bpf_program__set_attach_target(program, target, DISPATCHER_NAME.encode())
+        function = DISPATCHER_NAME
+        err = bpf_program__set_attach_target(program, target, function)
         if err:
             return -err
         bpf_program__set_type(program, BPF_PROG_TYPE_EXT)
@@ -229,32 +209,40 @@ def leave(int ifindex, uint32_t prog_id):
     The dispatcher goes with its last member.  Returns False when the program was not
     there.  Raises KernelError.
     """
+    cdef int err = 0
+    for _ in range(TRIES):
+        err = _leave(ifindex, prog_id)
+        if err not in (-_errno.ENOENT, -_errno.EBUSY):
+            break
+        # Another process has swapped dispatchers meanwhile.
+        sleep(TRY_AGAIN_S)
+    if err < 0:
+        raise KernelError(f"xdp_program__detach(id {prog_id}, ifindex {ifindex})", err,
+                          _hint(_leave_hint(-err)))
+    return err > 0
+
+
+cdef int _leave(int ifindex, uint32_t prog_id) except? -1:
+    """1 when it has left, 0 when it was not there, else -errno."""
     cdef xdp_multiprog *mp
     cdef xdp_program *prog
     cdef xdp_attach_mode mode
     cdef int err
-    leaks = _Leaks()
-    mp = _open(ifindex)
+    leaks = Leaks()
+    mp = _open(ifindex, leaks)
     if mp == NULL:
-        return False
-    ids = {xdp_program__id(xdp_multiprog__main_prog(mp))}
+        return 0
     try:
-        ids.update(member.prog_id for member in _members(mp))
         prog = _member(mp, prog_id)
         if prog == NULL:
-            return False
+            return 0
         mode = xdp_multiprog__attach_mode(mp)
         with nogil:
             err = xdp_program__detach(prog, ifindex, mode, 0)
-        if err == -_errno.ENOENT:
-            return False  # another was faster
-        if err:
-            raise KernelError(f"xdp_program__detach(id {prog_id}, ifindex {ifindex})", err,
-                              _hint(_leave_hint(-err)))
-        return True
+        return err if err else 1
     finally:
         xdp_multiprog__close(mp)
-        leaks.close(ids)
+        leaks.close()
 
 
 cdef str _leave_hint(int number):
@@ -264,30 +252,8 @@ cdef str _leave_hint(int number):
     }.get(number, "")
 
 
-def unpin(int ifindex, uint32_t prog_id, str bpffs="/sys/fs/bpf"):
-    """Remove a program's pins after its interface has gone; returns how many files went.
-
-    libxdp_clean_references() would take every dispatcher of this ifindex for dead that
-    is not in the caller's network namespace, whosoever it is.
-    """
-    removed = 0
-    root = os.path.join(bpffs, "xdp")
-    for directory in (os.listdir(root) if os.path.isdir(root) else []):
-        if not directory.startswith(f"dispatch-{ifindex}-"):
-            continue
-        place = os.path.join(root, directory)
-        for name in sorted(os.listdir(place)):
-            path = os.path.join(place, name)
-            if name.endswith("-prog") and _pinned_id(path) == prog_id:
-                os.unlink(path)
-                os.unlink(path[:-len("prog")] + "link")
-                removed += 2
-        if removed and not os.listdir(place):
-            os.rmdir(place)
-    return removed
-
-
-cdef uint32_t _pinned_id(str path):
+def pinned_id(str path not None):
+    """The id of the program pinned at `path`; 0 when there is none."""
     cdef bpf_prog_info info
     cdef uint32_t size = sizeof(info)
     cdef int fd = bpf_obj_get(os.fsencode(path))
@@ -339,15 +305,13 @@ cdef class DispatchedProgram(Program):
         cdef xdp_attach_mode how = MODES[mode]
         if self.log != NULL or self.fd >= 0:
             raise ValueError("attach() may be called once")
-        present = find(ifindex)
-        ids = {present.prog_id, *(m.prog_id for m in present.members)} if present else set()
-        leaks = _Leaks()
         self._listen()
         xdp_program__set_xdp_frags_support(self.member, multi_buffer)
-        _last_words()
-        with nogil:
-            err = xdp_program__attach(self.member, ifindex, how, 0)
-        leaks.close(ids)
+        for _ in range(TRIES):
+            err = self._join(ifindex, how)
+            if err != -_errno.EBUSY:
+                break
+            sleep(TRY_AGAIN_S)
         if err and bpf_program__fd(self.program) < 0 and self.log[0]:
             raise self._load_error(err)
         if err:
@@ -357,6 +321,18 @@ cdef class DispatchedProgram(Program):
         self.prog_id = xdp_program__id(self.member)
         self.ifindex = ifindex
         self.attach_mode = mode
+
+    cdef int _join(self, int ifindex, xdp_attach_mode mode) except? -1:
+        cdef int err
+        leaks = Leaks()
+        present = find(ifindex)
+        if present is not None:
+            leaks.named([present.prog_id, *(member.prog_id for member in present.members)])
+        _last_words()
+        with nogil:
+            err = xdp_program__attach(self.member, ifindex, mode, 0)
+        leaks.close()
+        return err
 
     def detach(self):
         """Leave the dispatcher; returns False when the program was not in it any more.
@@ -388,8 +364,10 @@ cdef class DispatchedProgram(Program):
 
 
 cdef str _join_hint(int number, str mode):
-    if number == _errno.E2BIG:
-        return "it has its ten members already; `xdp-loader unload IFACE --id ID` one"
     if number == _errno.EBUSY:
         return ""  # libxdp's words tell which of several reasons
-    return attach_hint(number, mode)
+    return {
+        _errno.E2BIG: "it has its ten members already; `xdp-loader unload` one",
+        _errno.ERANGE: "the MTU is too large for it with us in it; packets of several buffers "
+                       "need Linux 6.6 and members that all take them",
+    }.get(number) or attach_hint(number, mode)

@@ -1,0 +1,391 @@
+"""Recording beside other programs under libxdp's dispatcher.
+
+Where the kernel has no freplace (it needs ftrace's direct calls) the dispatcher can't be
+joined, and what is tested is that it is left alone; everywhere else, that it is joined.
+tests/vm/README.md tells how to have both.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from bpf_objects import descriptors, held_ids, still_there
+from others import (
+    EmptyDispatcher,
+    OtherProgram,
+    attached_id,
+    build,
+    dispatcher,
+    freplace_errno,
+    members,
+    pins,
+)
+from recording import Recorder, Result
+from xdpcap._dispatcher import DispatchedProgram, leave
+
+from xdpcap import kernel
+from xdpcap.dispatcher_guardian import unpin
+from xdpcap.errors import XdpcapError
+from xdpcap.lab import in_netns
+from xdpcap.lab.frames import numbered_frame
+from xdpcap.lab.traffic import blast, send_frames
+from xdpcap.savefile.reader import read_packets
+from xdpcap.variants import bare
+
+
+def freplace() -> bool:
+    """Whether the kernel has it.  Where there is no lab to ask it in, every test says so."""
+    try:
+        return os.geteuid() == 0 and freplace_errno() == 0
+    except (OSError, XdpcapError):
+        return False
+
+
+FREPLACE = freplace()
+
+
+def where_freplace_loads(test):
+    """The test is collected on such a kernel only; the others have tests of their own."""
+    test.__test__ = FREPLACE
+    return test
+
+
+def where_freplace_does_not_load(test):
+    """As above, the other way round."""
+    test.__test__ = not FREPLACE
+    return test
+
+
+@pytest.fixture(autouse=True)
+def nothing_pinned(lab) -> Iterator[None]:
+    assert pins(lab) == []
+    yield
+    assert pins(lab) == []
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Callable[..., OtherProgram]]:
+    """A factory of `OtherProgram`s, attached until the end of the test."""
+    with ExitStack() as stack:
+
+        def start(lab, **options) -> OtherProgram:
+            return stack.enter_context(OtherProgram(lab, build(tmp_path), **options))
+
+        yield start
+
+
+@pytest.fixture
+def record(record: Callable[..., Recorder]) -> Callable[..., Recorder]:
+    """The lab's `record`, with patience for a machine that is emulated."""
+    return lambda *arguments, **options: record(*arguments, **{"timeout_s": 60.0, **options})
+
+
+def frames(count: int, first: int = 0) -> list[bytes]:
+    return [numbered_frame(64, first + number) for number in range(count)]
+
+
+def packets_of(result: Result) -> list[bytes]:
+    return [packet.data for path in result.files for packet in read_packets(path)]
+
+
+def guardian_of(recorder: Recorder) -> int:
+    """The process that takes the recording out of the dispatcher."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rpartition(") ")[2].split()[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"xdpcap.dispatcher_guardian" in command and int(parent) == recorder.process.pid:
+            return int(entry.name)
+    raise AssertionError("no guardian")
+
+
+# -- on every kernel -----------------------------------------------------------------------
+
+
+def test_the_dispatcher_is_read_as_it_is_and_no_descriptor_stays_open(lab):
+    before, programs = descriptors(), held_ids("prog")
+    with EmptyDispatcher(lab) as present:
+        inside = descriptors()
+        found = dispatcher(lab)
+        assert (found.prog_id, found.mode, found.members) == (present.prog_id, "native", [])
+        assert descriptors() == inside
+    assert descriptors() == before and held_ids("prog") == programs
+
+
+def test_a_dispatcher_whose_pins_can_not_be_read_is_refused_and_left_alone(lab, record):
+    with EmptyDispatcher(lab, pinned=False) as present:
+        result = record(ready=False).wait()
+        assert attached_id(lab) == present.prog_id
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert f"xdp_dispatcher (id {present.prog_id})" in result.stderr
+    assert "Unable to read pinned progs" in result.stderr and "mount -t bpf" in result.stderr
+
+
+def test_without_a_dispatcher_nothing_is_joined(lab, record):
+    recorder = record("--json")
+    assert attached_id(lab) and dispatcher(lab) is None
+    assert "libxdp" not in recorder.stderr
+    assert recorder.stop().returncode == 0
+
+
+# -- where the dispatcher can't be joined ---------------------------------------------------
+
+
+@where_freplace_does_not_load
+def test_a_dispatcher_that_can_not_be_joined_is_named_with_its_errno_and_left_alone(lab, record):
+    with EmptyDispatcher(lab) as present:
+        result = record("--json", ready=False).wait()
+        assert attached_id(lab) == present.prog_id
+        assert dispatcher(lab).members == []
+    name = errno.errorcode[freplace_errno()]
+    assert result.returncode == 1 and result.stdout == b"" and result.files == []
+    assert result.stderr.startswith(
+        f"xdpcap: rx0: libxdp's dispatcher can't be joined on this kernel: {name} "
+    )
+    assert result.stderr.count("\n") == 1 and "xdp-loader unload rx0 --all" in result.stderr
+
+
+@where_freplace_does_not_load
+def test_a_mode_that_is_not_the_dispatchers_is_refused_before_anything_else(lab, record):
+    with EmptyDispatcher(lab) as present:
+        result = record("--attach", "generic", ready=False).wait()
+        assert attached_id(lab) == present.prog_id
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "attached in native mode" in result.stderr and "--attach generic" in result.stderr
+
+
+# -- where it can -----------------------------------------------------------------------------
+
+
+@where_freplace_loads
+def test_a_recording_is_one_of_the_dispatchers_members_and_the_others_outlast_it(
+    lab, record, other
+):
+    before, after = other(lab, priority=10), other(lab, priority=50)
+    sent = frames(1000)
+    recorder = record("--json")
+    assert members(lab) == ["count_and_pass", "xdpcap_record", "count_and_pass"]
+    send_frames(lab, sent)
+    result = recorder.stop()
+    assert result.returncode == 0, result.stderr
+    assert result.seconds < 2.0
+    assert packets_of(result) == sent
+    assert result.total["seen"] == result.total["written"] == len(sent)
+    assert result.total["unaccounted"] == 0
+    assert result.report["interfaces"][0]["attach_mode"] == "native"
+    assert (before.seen, after.seen) == (1000, 0)
+    assert members(lab) == ["count_and_pass", "count_and_pass"]
+    send_frames(lab, frames(70))
+    assert (before.seen, after.seen) == (1070, 70)
+
+
+@where_freplace_loads
+def test_programs_after_the_recording_see_the_queues_that_are_not_recorded(make_lab, record, other):
+    lab = make_lab(queues=2)
+    after = other(lab)
+    recorder = record("--json", "--queues", "1", lab=lab)
+    send_frames(lab, frames(300), 0)
+    send_frames(lab, frames(200), 1)
+    result = recorder.stop()
+    assert result.report["interfaces"][0]["uncovered_passed"] == after.seen == 300
+    assert result.total["written"] == 200 and result.total["unaccounted"] == 0
+
+
+@where_freplace_loads
+def test_a_blast_is_counted_to_the_packet_in_the_dispatcher(lab, record, other):
+    before = other(lab, priority=10)
+    recorder = record("--json")
+    blast(lab, 100_000)
+    total = recorder.stop().total
+    # What the veth's own ring of 256 packets had no room for, no program has seen.
+    assert total["seen"] == before.seen > 10_000
+    assert total["seen"] == total["written"] + total["rx_dropped"] + total["rx_ring_full"]
+    assert total["unaccounted"] == 0
+
+
+@where_freplace_loads
+def test_the_dispatchers_mode_is_taken_and_another_is_refused(make_lab, record, other):
+    lab = make_lab(generic=True)
+    after = other(lab, mode="generic")
+    refused = record("--attach", "native", lab=lab, ready=False).wait()
+    assert refused.returncode == 2 and "attached in generic mode" in refused.stderr
+    recorder = record("--json", lab=lab)
+    send_frames(lab, frames(100))
+    result = recorder.stop()
+    assert result.report["interfaces"][0]["attach_mode"] == "generic"
+    assert result.total["written"] == 100 and after.seen == 0
+    assert members(lab) == ["count_and_pass"] and dispatcher(lab).mode == "generic"
+
+
+@where_freplace_loads
+@pytest.mark.parametrize("multi_buffer", [True, False])
+def test_the_dispatcher_keeps_its_fitness_for_several_buffers(
+    make_lab, record, other, multi_buffer
+):
+    lab = make_lab(mtu=9000 if multi_buffer else 1500)
+    other(lab, multi_buffer=multi_buffer)
+    fit = dispatcher(lab).multi_buffer
+    assert fit == multi_buffer
+    if multi_buffer and not kernel.has_multi_buffer():
+        before = dispatcher(lab)
+        result = record(lab=lab, ready=False).wait()
+        assert result.returncode == 1 and "need Linux 6.6" in result.stderr
+        assert dispatcher(lab) == before
+        return
+    sent = [numbered_frame(9014 if multi_buffer else 1514, number) for number in range(50)]
+    recorder = record("--json", lab=lab)
+    assert dispatcher(lab).multi_buffer == fit
+    send_frames(lab, sent)
+    assert packets_of(recorder.stop()) == sent
+    assert dispatcher(lab).multi_buffer == fit
+
+
+@where_freplace_loads
+def test_a_killed_recording_is_taken_out_and_the_next_one_starts_at_once(lab, record, other):
+    after = other(lab)
+    recorder = record()
+    recorder.kill()
+    again = record("--json")
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(20))
+    assert again.stop().total["written"] == 20
+    assert members(lab) == ["count_and_pass"] and after.seen == 0
+
+
+@where_freplace_loads
+def test_a_killed_recording_without_its_guardian_passes_everything_until_the_next_start(
+    lab, record, other
+):
+    after = other(lab)
+    recorder = record()
+    os.kill(guardian_of(recorder), signal.SIGKILL)
+    recorder.kill()
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(30))
+    assert after.seen == 30
+    again = record("--json")
+    assert "took the program of a recording that was killed" in again.stderr
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(40))
+    assert again.stop().total["written"] == 40
+    assert members(lab) == ["count_and_pass"] and after.seen == 30
+
+
+@where_freplace_loads
+def test_a_stale_program_that_was_alone_takes_the_dispatcher_along(lab, record, tmp_path):
+    with OtherProgram(lab, build(tmp_path)):
+        recorder = record()
+        os.kill(guardian_of(recorder), signal.SIGKILL)
+        recorder.kill()
+    assert members(lab) == ["xdpcap_record"]
+    again = record("--json")
+    assert dispatcher(lab) is None  # on a bpf_link now
+    send_frames(lab, frames(5))
+    assert again.stop().total["written"] == 5
+    assert attached_id(lab) == 0
+
+
+@where_freplace_loads
+def test_a_recording_whose_guardian_was_killed_leaves_by_itself(lab, record, other):
+    other(lab)
+    recorder = record()
+    os.kill(guardian_of(recorder), signal.SIGKILL)
+    result = recorder.stop()
+    assert result.returncode == 0 and "dispatcher:" not in result.stderr
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_a_recording_that_gave_up_root_leaves_as_well(lab, record, other, tmp_path):
+    other(lab)
+    directory = Path("/tmp") / f"xdpcap-test-{os.getpid()}"
+    directory.mkdir()
+    try:
+        os.chown(directory, 65534, 65534)
+        recorder = record("--json", "--user", "nobody", directory=directory)
+        send_frames(lab, frames(10))
+        result = recorder.stop()
+        assert result.returncode == 0 and result.total["written"] == 10
+    finally:
+        for path in (*directory.iterdir(), *Path(f"{directory}.logs").iterdir()):
+            path.unlink()
+        directory.rmdir()
+        Path(f"{directory}.logs").rmdir()
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_a_second_recording_on_the_interface_is_refused_and_names_the_first(
+    lab, record, other, tmp_path
+):
+    other(lab)
+    first = record("--json")
+    refused = record(ready=False, directory=tmp_path / "second").wait()
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert f"another xdpcap (process {first.process.pid})" in refused.stderr
+    send_frames(lab, frames(10))
+    assert first.stop().total["written"] == 10
+
+
+@where_freplace_loads
+def test_a_recording_that_was_unloaded_by_somebody_says_so_at_its_end(lab, record, other):
+    other(lab)
+    recorder = record()
+    ours = dispatcher(lab).members[0]
+    assert ours.name == "xdpcap_record"
+    assert in_netns(lab.rx_ns, leave, lab.rx_ifindex, ours.prog_id)
+    assert "nothing came since" in recorder.stop().stderr
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_a_full_dispatcher_is_refused_and_left_alone(lab, record, tmp_path):
+    path = build(tmp_path)
+    with ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(OtherProgram(lab, path))
+        before = dispatcher(lab)
+        result = record(ready=False).wait(60)
+        assert dispatcher(lab) == before
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "E2BIG" in result.stderr and "ten members" in result.stderr
+
+
+@where_freplace_loads
+def test_an_interface_that_is_deleted_takes_the_recording_along(make_lab, record, tmp_path):
+    lab = make_lab()
+    with OtherProgram(lab, build(tmp_path)) as present:
+        recorder = record(lab=lab)
+        ours = dispatcher(lab).members[0].prog_id
+        lab.close()
+        result = recorder.stop(None)
+        assert result.returncode == 1 and "was deleted" in result.stderr
+        assert "dispatcher:" not in result.stderr
+        assert still_there("prog", {ours}) == set()
+        # The other's pins are libxdp's business; `xdp-loader clean` is the command.
+        assert len(pins(lab)) == 2
+        assert unpin(lab.rx_ifindex, present.prog_id) == 2
+
+
+@where_freplace_loads
+def test_joining_and_leaving_as_a_library_leaves_nothing_open(lab, other):
+    other(lab)
+
+    def join_and_leave() -> int:
+        with DispatchedProgram(bare(False).path, 1) as program:
+            program.attach(lab.rx_ifindex, "native")
+            assert program.verdicts()[0].passed == 0
+            return program.prog_id
+
+    before, programs = descriptors(), held_ids("prog")
+    joined = [in_netns(lab.rx_ns, join_and_leave) for _ in range(3)]
+    assert descriptors() == before and held_ids("prog") == programs
+    assert still_there("prog", joined) == set()
