@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from captured import numbers, wait_for_files
 
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
-from xdpcap.savefile.reader import read_packets
 
 
 @pytest.fixture
@@ -91,22 +89,22 @@ def test_a_command_that_fails_is_reported_with_what_it_said_and_recording_goes_o
 def test_a_command_that_hangs_holds_up_neither_the_recording_nor_the_files(
     lab, record, command, tmp_path
 ):
-    pid = tmp_path / "pid"
-    script = command(f"echo $$ > {pid}", "exec sleep 5")
+    pid, log = tmp_path / "pid", tmp_path / "log"
+    script = command(f"test -e {pid} || {{ echo $$ > {pid}; exec sleep 60; }}", f"echo $1 >> {log}")
     recorder = record("--json", "--rotate-packets", "10", "--post-rotate", f"'{script}'")
     send_frames(lab, frames(50))
     files = wait_for_files(recorder, 4)
     assert numbers(files) == list(range(40))
-    recorder.send_signal(signal.SIGINT)
-    # The files are complete at once; the command is waited for, and a second signal ends that.
-    recorder.wait_for(lambda: len(list(recorder.directory.glob("*.pcapng"))) == 5)
     recorder.wait_for(pid.exists)
+    result = recorder.stop()
+    assert result.seconds < 2.0
+    assert numbers(result.files) == list(range(50))
+    assert f"left running: '{script}'" in result.stderr and "4 files wait" in result.stderr
+    # The others have their turn when it has ended, without the recorder.
+    assert not log.exists()
     os.kill(int(pid.read_text()), signal.SIGKILL)
-    recorder.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    recorder.process.wait(5.0)
-    assert time.monotonic() - started < 2.0
-    assert all(list(read_packets(path)) for path in recorder.directory.glob("*.pcapng"))
+    recorder.wait_for(lambda: log.exists() and log.read_text().count("\n") == 4)
+    assert log.read_text().splitlines() == [str(path) for path in result.files[1:]]
 
 
 def test_a_program_that_is_not_there_is_refused_before_anything_is_opened(lab, record):

@@ -24,7 +24,8 @@ from xdpcap.savefile.rename import rename_new
 from xdpcap.savefile.retention import Retention
 
 _PROBE_BYTES = 4096
-_CLOSE_TIMEOUT_S = 10.0
+# A stop may take two seconds in all.
+_CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass
@@ -190,7 +191,7 @@ class Directory:
             return sorted({os.path.join(self.path, name) for name in ours} - self._open)
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
-        """Wait for post-rotate commands, at most `timeout_s`, and report those left. Idempotent."""
+        """Wait for post-rotate commands, at most `timeout_s`; what is left goes on. Idempotent."""
         if self._post_rotate:
             self._post_rotate.close(timeout_s)
 

@@ -3,17 +3,23 @@
 One thread runs one command at a time, so that compressing files never takes
 more than one processor from the recording. Nothing here can hold up a closer:
 `submit` never waits.
+
+What a recording that ends leaves waiting is handed to a process of its own, which is
+this module run with `-m`: no file misses its command, and the end does not wait for it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
+import select
 import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +31,6 @@ from xdpcap.errors import UsageError
 #: Files waiting for the command. A command that falls this far behind never catches up.
 QUEUE_LIMIT = 256
 _STDERR_TAIL_BYTES = 4096
-_NAMED_MAX = 3
 
 
 class PostRotate:
@@ -55,6 +60,7 @@ class PostRotate:
         self._lock = threading.Lock()
         self._queue: queue.Queue[str | None] = queue.Queue(queue_limit)
         self._running = ""
+        self._running_pid = 0
         self._closed = False
         # A daemon: a hanging command must not keep the recorder from exiting.
         self._thread = threading.Thread(target=self._run, name="post-rotate", daemon=True)
@@ -68,9 +74,10 @@ class PostRotate:
             self._fail(f"{path} was left out: {self._queue.maxsize} files are waiting already")
 
     def close(self, timeout_s: float) -> None:
-        """Wait for the commands to finish, at most `timeout_s`; then report what is left.
+        """Wait for the commands to finish, at most `timeout_s`.
 
-        A command that is still running is left running. Idempotent.
+        One that is still running is left running, what waits behind it goes on in another
+        process, and a report says so. Idempotent.
         """
         if self._closed:
             return
@@ -82,11 +89,28 @@ class PostRotate:
         if not self._thread.is_alive():
             return
         left = self._drain()
-        if self._running:
-            self._fail(f"left running after {timeout_s:g} s: {self._running}")
+        text = f"left running: {self._running}"
         if left:
-            more = f" and {len(left) - _NAMED_MAX} more" if len(left) > _NAMED_MAX else ""
-            self._fail(f"not run on {', '.join(left[:_NAMED_MAX])}{more}", count=len(left))
+            files = "1 file waits" if len(left) == 1 else f"{len(left)} files wait"
+            text += f"; {files} behind it, seen to by process {self._hand_over(left)}"
+        self._report(f"post-rotate: {text}")
+
+    def _hand_over(self, paths: Sequence[str]) -> int:
+        """Have a process of its own run the command on these; returns its id."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        assert process.stdin is not None
+        with process.stdin:
+            json.dump([self._running_pid, [self._command(path) for path in paths]], process.stdin)
+        # Nobody waits for it; Popen would warn of that.
+        process.returncode = 0
+        return process.pid
 
     def _drain(self) -> list[str]:
         """Take what is waiting away from the thread, which then ends after its command."""
@@ -132,6 +156,7 @@ class PostRotate:
             except (OSError, ValueError) as error:
                 self._fail(f"{shlex.join(argv)}: {getattr(error, 'strerror', None) or error}")
                 return
+            self._running_pid = process.pid
             status = process.wait()
             if status:
                 self._fail(f"{shlex.join(argv)}: {_outcome(status)}{_last_line(errors)}")
@@ -172,3 +197,23 @@ def _last_line(errors: IO[bytes]) -> str:
     if not said:
         return ""
     return ": " + "".join(c if c.isprintable() else "?" for c in said[-1][-200:])
+
+
+def _run_the_rest() -> None:
+    """What is left of a recording that has ended: one command after the other."""
+    pid, commands = json.load(sys.stdin)
+    with contextlib.suppress(OSError):  # it may have ended
+        select.select([os.pidfd_open(pid)], [], [])
+    for argv in commands:
+        with contextlib.suppress(OSError):  # nobody is there to be told
+            subprocess.run(
+                argv,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+
+if __name__ == "__main__":
+    _run_the_rest()
