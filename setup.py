@@ -45,6 +45,7 @@ LIBRARIES = {
     "_blocks": ["liburing"],
     "_sink": ["liburing"],
     "_loop": ["libxdp", "libbpf", "liburing"],
+    "_waiting": ["libxdp", "libbpf", "liburing"],
     "_generator": ["libbpf"],
 }
 

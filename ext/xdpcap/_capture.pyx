@@ -12,19 +12,11 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from xdpcap._loop cimport (
-    Budget,
-    CaptureState,
-    Reason,
-    abandon_all,
-    discard_all,
-    run_drop,
-    run_record,
-    utc_offset,
-    waiting,
-)
+from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink
+from xdpcap._state cimport *
+from xdpcap._waiting cimport utc_offset, waiting
 from xdpcap._xsk cimport Xsk
 
 from xdpcap.errors import KernelError

@@ -1,7 +1,7 @@
 """The hot loop: frames from the RX ring into blocks.
 
 Purpose: take packets off a queue's RX ring, encode them once into the sink's open
-block, give the frames back to the fill ring; know the time and the losses.
+block, give the frames back to the fill ring.
 Owner: one worker thread a CaptureState.  The two flags may be set and the counters
 read from any thread.
 Frees: nothing; `_capture` owns the struct, the socket and the sink.
@@ -22,17 +22,16 @@ from xdpcap._blocks cimport (
     sink_wait,
 )
 from xdpcap._savefile cimport encode_head, encode_tail, record_bound
-from xdpcap._xsk cimport read_statistics
+from xdpcap._state cimport *
+from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
 from xdpcap.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,
-    xdp_statistics,
     xsk_ring_cons__cancel,
     xsk_ring_cons__peek,
     xsk_ring_cons__release,
     xsk_ring_cons__rx_desc,
     xsk_ring_prod__fill_addr,
-    xsk_ring_prod__needs_wakeup,
     xsk_ring_prod__reserve,
     xsk_ring_prod__submit,
 )
@@ -52,26 +51,9 @@ cdef extern from "xdpcap_abi.h" nogil:
 
 cdef extern from *:
     """
-    #include <poll.h>
     #include <time.h>
-    #include <unistd.h>
-    #include <sys/socket.h>
     """
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
-    short POLLIN
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *ts) nogil
-    int nanosleep(const timespec *ts, timespec *rest) nogil
-    int CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI
-    ssize_t read(int fd, void *buf, size_t n) nogil
-    ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
-    int MSG_DONTWAIT
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
     void prefetch "__builtin_prefetch"(const void *address) nogil
     int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
     void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
@@ -81,62 +63,8 @@ cdef extern from *:
 
 cdef enum:
     META_BYTES = 32
-    # A loss is looked for so often; the getsockopt costs about 0.3 us.
-    STATISTICS_EVERY_NS = 10000000
-    SECOND_NS = 1000000000
-    # The kernel's clock against UTC.
-    CLOCK_EVERY_NS = 1000000000
-    POLL_MS = 100
-    # Bounds of the pause between two looks at a busy ring; see _pause().
-    PAUSE_MIN_NS = 20000
-    PAUSE_MAX_NS = 1000000
     # How long a stop waits for a disk that takes no block.
     STOP_WAIT_NS = 1500000000
-
-
-cdef inline uint64_t _clock_ns(int clock) noexcept nogil:
-    cdef timespec ts
-    clock_gettime(clock, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
-
-
-cdef int64_t utc_offset(int clock) noexcept nogil:
-    """UTC minus `clock`, from the tightest of five bracketed readings."""
-    cdef uint64_t before, utc, after, best = <uint64_t>-1
-    cdef int64_t offset = 0, half = SECOND_NS // 2
-    cdef int i
-    for i in range(5):
-        before = _clock_ns(clock)
-        utc = _clock_ns(CLOCK_REALTIME)
-        after = _clock_ns(clock)
-        if after - before < best:
-            best = after - before
-            offset = <int64_t>utc - <int64_t>(before + (after - before) // 2)
-    if clock == CLOCK_TAI:
-        # The kernel keeps the two whole seconds apart (kernel/time/timekeeping.c): what is
-        # left over is the time between the readings, and would make times jump back.
-        if offset >= 0:
-            offset = (offset + half) // SECOND_NS * SECOND_NS
-        else:
-            offset = -((half - offset) // SECOND_NS * SECOND_NS)
-    return offset
-
-
-cdef void _periodic(CaptureState *c, uint64_t now) noexcept nogil:
-    """What is done by the clock: losses, the offset to UTC."""
-    cdef xdp_statistics stats
-    cdef uint64_t dropped
-    # One loss at a time: the next is looked for when the packets before this one are out.
-    if now >= c.statistics_due_ns and c.drops_ahead == 0:
-        c.statistics_due_ns = now + STATISTICS_EVERY_NS
-        if read_statistics(c.fd, &stats) == 0:
-            dropped = stats.rx_dropped + stats.rx_ring_full
-            c.drops_ahead = dropped - c.dropped_seen
-            c.drops_at = c.rx.producer[0]
-            c.dropped_seen = dropped
-    if now >= c.clock_due_ns:
-        c.clock_due_ns = now + CLOCK_EVERY_NS
-        c.clock_offset_ns = utc_offset(c.clock)
 
 
 # ---------------------------------------------------------------- one packet
@@ -164,13 +92,13 @@ cdef inline uint64_t _stamp(CaptureState *c, const xdp_desc *desc, uint32_t *ori
     cdef xdpcap_meta *meta = <xdpcap_meta *>(c.area + desc.addr - META_BYTES)
     if meta.magic != XDPCAP_META_MAGIC:
         c.no_meta += 1
-        return _clock_ns(CLOCK_REALTIME)
+        return clock_ns(CLOCK_REALTIME)
     meta.magic = 0
     if meta.flags & XDPCAP_META_ORIGLEN and meta.origlen > origlen[0]:
         origlen[0] = meta.origlen
     if meta.flags & XDPCAP_META_TS:
         return <uint64_t>(<int64_t>meta.ts_ns + c.clock_offset_ns)
-    return _clock_ns(CLOCK_REALTIME)
+    return clock_ns(CLOCK_REALTIME)
 
 
 cdef inline void _copy(const CaptureState *c, uint32_t index, uint32_t frames,
@@ -297,11 +225,6 @@ cdef uint32_t _up_to_a_loss(CaptureState *c, uint32_t want) noexcept nogil:
     return min(want, before)
 
 
-cdef uint32_t waiting(const CaptureState *c) noexcept nogil:
-    """Descriptors in the RX ring that have not been taken."""
-    return c.rx.producer[0] - c.rx.consumer[0]
-
-
 cdef void discard_all(CaptureState *c) noexcept nogil:
     """Empty the RX ring after a limit was reached."""
     cdef uint32_t index = 0, count, i
@@ -328,63 +251,6 @@ cdef void abandon_all(CaptureState *c) noexcept nogil:
                 c.received += 1
                 c.sink.write_dropped += 1
         _give_back(c, index, count)
-
-
-# ---------------------------------------------------------------- waiting
-
-cdef void _pause(CaptureState *c, uint32_t taken) noexcept nogil:
-    """Sleep between two looks at a busy ring instead of asking to be woken.
-
-    A wake-up for every NAPI batch costs both sides more than the packets do.  The pause
-    is steered so that a sixteenth of the ring is waiting at each look, which leaves
-    fifteen sixteenths to ride out a delay.
-    """
-    cdef timespec ts
-    cdef uint32_t target = c.rx.size // 16
-    if taken > target:
-        c.pause_ns = c.pause_ns // 2
-    elif taken < target // 2:
-        c.pause_ns += c.pause_ns // 4
-    c.pause_ns = min(max(c.pause_ns, <uint64_t>PAUSE_MIN_NS), <uint64_t>PAUSE_MAX_NS)
-    if taken > c.rx.size // 2:
-        return
-    ts.tv_sec = 0
-    ts.tv_nsec = <long>c.pause_ns
-    c.wait_count += 1
-    nanosleep(&ts, NULL)
-
-
-cdef void _poll_idle(CaptureState *c, uint64_t now) noexcept nogil:
-    """Sleep until a packet comes, the worker is wanted, or a flush is due."""
-    cdef pollfd[2] waiting
-    cdef uint64_t junk
-    cdef int timeout_ms = POLL_MS
-    cdef uint64_t due
-    if c.sink.flight_count:
-        timeout_ms = 1
-    elif c.sink.unflushed_since_ns:
-        due = c.sink.unflushed_since_ns + c.flush_interval_ns
-        timeout_ms = 0 if due <= now else <int>min(<uint64_t>POLL_MS, (due - now) // 1000000 + 1)
-    waiting[0].fd = c.fd
-    waiting[0].events = POLLIN
-    waiting[1].fd = c.wake_fd
-    waiting[1].events = POLLIN
-    c.wait_count += 1
-    if poll(waiting, 2, timeout_ms) > 0 and waiting[1].revents:
-        read(c.wake_fd, &junk, sizeof(junk))
-
-
-cdef void _wait(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
-    if c.busy_poll or xsk_ring_prod__needs_wakeup(c.fill):
-        # Drives the NAPI when busy polling; else tells a driver that ran out of fill
-        # descriptors that there are some again.
-        recvfrom(c.fd, NULL, 0, MSG_DONTWAIT, NULL, NULL)
-    if c.busy_poll:
-        return
-    if taken:
-        _pause(c, taken)
-    else:
-        _poll_idle(c, now)
 
 
 # ---------------------------------------------------------------- the loop
@@ -418,7 +284,7 @@ cdef Reason _between(CaptureState *c, uint64_t now) noexcept nogil:
     if atomic_load_int(&c.rotate, __ATOMIC_RELAXED):
         atomic_store_int(&c.rotate, 0, __ATOMIC_RELAXED)
         return RUN_ROTATE
-    _periodic(c, now)
+    periodic(c, now)
     return RUN_ON
 
 
@@ -427,7 +293,7 @@ cdef Reason run_record(CaptureState *c) noexcept nogil:
     cdef uint64_t now
     cdef Reason reason
     while True:
-        now = _clock_ns(CLOCK_MONOTONIC)
+        now = clock_ns(CLOCK_MONOTONIC)
         c.sink.now_ns = now
         if c.stop_seen_ns == 0 and atomic_load_int(&c.stop, __ATOMIC_RELAXED):
             c.stop_seen_ns = now
@@ -456,7 +322,7 @@ cdef Reason run_record(CaptureState *c) noexcept nogil:
         if c.stop_seen_ns and taken == 0:
             return RUN_STOPPED
         if c.stop_seen_ns == 0:
-            _wait(c, now, total)
+            wait_for_packets(c, now, total)
         total = 0
 
 
@@ -465,7 +331,7 @@ cdef Reason run_drop(CaptureState *c) noexcept nogil:
     cdef uint32_t index = 0, count, total = 0, i
     cdef uint64_t now
     while not atomic_load_int(&c.stop, __ATOMIC_RELAXED):
-        now = _clock_ns(CLOCK_MONOTONIC)
+        now = clock_ns(CLOCK_MONOTONIC)
         count = xsk_ring_cons__peek(c.rx, c.batch, &index)
         total += count
         if count:
@@ -476,6 +342,6 @@ cdef Reason run_drop(CaptureState *c) noexcept nogil:
             _give_back(c, index, count)
         if count >= c.batch:
             continue
-        _wait(c, now, total)
+        wait_for_packets(c, now, total)
         total = 0
     return RUN_STOPPED

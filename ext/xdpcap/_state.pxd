@@ -1,0 +1,59 @@
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from xdpcap._blocks cimport Sink
+from xdpcap._savefile cimport Encoder
+from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod
+
+
+cdef enum Reason:
+    RUN_ON = 0
+    RUN_STOPPED = 1
+    RUN_ROTATE = 2
+    RUN_FILE_DONE = 3
+    RUN_WRITE_FAILED = 4
+    RUN_LIMIT = 5
+    RUN_NO_FILE = 6
+    RUN_NO_ROOM = 7
+    RUN_PARTIAL = 8
+
+
+cdef struct Budget:
+    int64_t packets         # what may still be recorded, all workers together
+    int64_t bytes           # of files
+
+
+cdef struct CaptureState:
+    xsk_ring_cons *rx
+    xsk_ring_prod *fill
+    unsigned char *area
+    uint64_t frame_mask
+    int fd
+    int wake_fd
+    uint32_t batch
+    bint busy_poll
+    Sink *sink
+    Encoder encoder
+    Budget *budget
+    int stop
+    int rotate
+    int clock
+    int64_t clock_offset_ns     # UTC minus the program's clock
+    uint64_t clock_due_ns
+    uint64_t statistics_due_ns
+    uint64_t dropped_seen
+    uint64_t drops_ahead        # lost, and in no record's epb_dropcount yet
+    uint32_t drops_at           # RX index of the first packet after them
+    uint64_t flush_interval_ns
+    uint64_t rotate_size
+    uint64_t rotate_packets
+    bint failure_told           # WRITE_FAILED or NO_FILE has been returned
+    uint64_t pause_ns
+    uint64_t stop_seen_ns
+    # Counters: written by the worker only, read by anyone.
+    uint64_t received           # packets taken off the RX ring
+    uint64_t received_bytes
+    uint64_t beyond_limit       # packets left alone after --count or --max-size
+    uint64_t no_meta            # packets that the worker had to stamp itself
+    uint64_t wait_count         # sleeps and polls
+    uint64_t first_ts_ns
+    uint64_t last_ts_ns
