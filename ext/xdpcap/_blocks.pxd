@@ -22,6 +22,16 @@ cdef enum SlotState:
     SLOT_FAILED = 4
 
 
+cdef enum:
+    SINK_MARKS = 16     # of a block: where whole records end, so that a part of it can be kept
+
+
+cdef struct Mark:
+    uint32_t end            # offset in the block
+    uint64_t packets        # those that end in the block up to there
+    uint64_t bytes          # their caplens
+
+
 # A block of the pool, and what must be known when its write completes.
 cdef struct Slot:
     SlotState state
@@ -36,6 +46,8 @@ cdef struct Slot:
     uint64_t flushed_packets
     uint64_t flushed_bytes
     int error               # errno of a failed write
+    uint32_t mark_count
+    Mark[SINK_MARKS] marks
 
 
 cdef struct SinkFile:
@@ -55,14 +67,14 @@ cdef struct SinkFile:
 
 
 cdef struct Sink:
-    unsigned char *base     # the pool, mapped twice in a row
+    unsigned char *base     # the pool, with room for one record behind it
     uint64_t pool_size
     uint64_t block_size
     uint32_t block_count
     uint64_t pos            # stream position of the next byte
     unsigned char *out      # where that byte goes in the pool
     uint64_t block_start    # of the open block
-    uint64_t boundary       # where the open block ends; a stream is written out there
+    uint64_t boundary       # where the open block is marked or ends; a stream is written out
     Slot *open              # the open block's slot
     SinkFile *file          # the current file
     uint64_t tail           # of the oldest block not yet retired
@@ -88,7 +100,7 @@ cdef struct Sink:
 
 
 # ---- between two batches; see _blocks.pyx
-cdef void sink_cross(Sink *s, uint32_t length, uint32_t caplen) noexcept nogil
+cdef void sink_boundary(Sink *s, uint32_t length, uint32_t caplen) noexcept nogil
 cdef void sink_begin(Sink *s, uint32_t index, uint32_t header_length) noexcept nogil
 cdef void sink_finish(Sink *s) noexcept nogil
 cdef void sink_reap(Sink *s) noexcept nogil
@@ -118,7 +130,7 @@ cdef inline void sink_commit(Sink *s, uint32_t length, uint32_t caplen) noexcept
     if s.unflushed_since_ns == 0:
         s.unflushed_since_ns = s.now_ns
     if s.pos >= s.boundary:
-        sink_cross(s, length, caplen)
+        sink_boundary(s, length, caplen)
         return
     s.open.packets += 1
     s.open.bytes += caplen

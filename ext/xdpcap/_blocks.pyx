@@ -6,8 +6,8 @@ for every packet whether it reached the file.
 Owner: one worker thread; nothing is locked except a pipe that several workers share.
 Frees: FileSink (`_sink`), which owns the struct.
 
-The pool is mapped twice in a row, so a record that straddles two blocks, or the
-pool's end, is still written as one run of bytes.  Blocks retire in order: a packet
+Behind the pool there is room for one record more, so one that straddles the pool's end
+is still encoded as one run of bytes; what lies behind the end then goes to its start.  Blocks retire in order: a packet
 counts as `written` when its block and all before it are in the file.  The part of a
 block that a quiet moment leaves behind goes through the page cache (sink_flush), so
 the file's length is exact at all times and no padding is ever in it.
@@ -15,10 +15,11 @@ the file's length is exact at all times and no padding is ever in it.
 Source relied on: io_uring_enter(2), open(2) O_DIRECT; fs/iomap/direct-io.c.
 """
 
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ETIMEDOUT, errno
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
 from libc.stdint cimport int32_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
+from xdpcap._stream cimport stream_out
 from xdpcap.liburing cimport *
 
 
@@ -26,33 +27,21 @@ cdef extern from *:
     """
     #include <pthread.h>
     #include <unistd.h>
-    #include <poll.h>
     #include <time.h>
     """
     ssize_t pwrite(int fd, const void *buf, size_t n, long offset) nogil
-    ssize_t write(int fd, const void *buf, size_t n) nogil
     ctypedef struct pthread_mutex_t:
         pass
     int pthread_mutex_lock(pthread_mutex_t *m) nogil
     int pthread_mutex_unlock(pthread_mutex_t *m) nogil
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
-    short POLLOUT
     struct timespec:
         long tv_sec
         long tv_nsec
     int clock_gettime(int clock, timespec *ts) nogil
     int CLOCK_MONOTONIC
-    int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
-    int __ATOMIC_RELAXED
 
 cdef enum:
     DIRECT_ALIGN = 4096         # bytes; covers every block device sector size in use
-    # How long a reader that has stopped reading may hold up a stop.
-    STREAM_STOP_MS = 1000
 
 
 cdef uint64_t monotonic_ns() noexcept nogil:
@@ -67,21 +56,46 @@ cdef inline Slot *_slot_of(const Sink *s, uint64_t position) noexcept nogil:
 
 # ---------------------------------------------------------------- blocks
 
-cdef void sink_cross(Sink *s, uint32_t length, uint32_t caplen) noexcept nogil:
-    """The record just written reaches the open block's end: submit it, open the next."""
-    cdef uint64_t boundary = s.boundary
-    cdef bint straddles = s.pos > boundary
+cdef void sink_boundary(Sink *s, uint32_t length, uint32_t caplen) noexcept nogil:
+    """The record just written reaches a mark of the open block, or its end."""
+    cdef bint ends_here = s.mode == SINK_STREAM or s.pos <= s.block_start + s.block_size
+    if ends_here:
+        s.open.packets += 1
+        s.open.bytes += caplen
     if s.mode == SINK_STREAM:
-        s.open.packets += 1
-        s.open.bytes += caplen
         _write_stream(s)
-        return
-    if not straddles:
-        s.open.packets += 1
-        s.open.bytes += caplen
+    elif s.pos < s.block_start + s.block_size:
+        _mark(s)
+    else:
+        _cross(s, length, caplen, not ends_here)
+
+
+cdef void _mark(Sink *s) noexcept nogil:
+    """Whole records end here: what of a block the disk still takes is kept up to a mark."""
+    cdef Slot *slot = s.open
+    cdef Mark *mark = &slot.marks[slot.mark_count]
+    mark.end = <uint32_t>(s.pos - s.block_start)
+    mark.packets = slot.packets
+    mark.bytes = slot.bytes
+    slot.mark_count += 1
+    _next_boundary(s)
+
+
+cdef void _next_boundary(Sink *s) noexcept nogil:
+    """The next of the block's equal parts that is ahead; the last is its end."""
+    cdef uint64_t part = s.block_size // SINK_MARKS
+    s.boundary = s.block_start + ((s.pos - s.block_start) // part + 1) * part
+
+
+cdef void _cross(Sink *s, uint32_t length, uint32_t caplen, bint straddles) noexcept nogil:
+    """The open block is full: submit it, open the next."""
+    cdef uint64_t end = s.block_start + s.block_size
+    if straddles and end % s.pool_size == 0:
+        # The block there is free, or there would have been no room for the record.
+        memcpy(s.base, s.base + s.pool_size, s.pos - end)
     _submit_open(s, <uint32_t>s.block_size)
     # What straddles began at its start and ends in the block that opens now.
-    _open_slot(s, boundary, s.file.size - (length if straddles else 0))
+    _open_slot(s, end, s.file.size - (length if straddles else 0))
     if straddles:
         s.open.packets = 1
         s.open.bytes = caplen
@@ -99,7 +113,7 @@ cdef void _open_slot(Sink *s, uint64_t position, uint64_t cut) noexcept nogil:
     slot.cut = cut
     s.open = slot
     s.block_start = position
-    s.boundary = position + s.block_size
+    _next_boundary(s)
     s.out = s.base + s.pos % s.pool_size
     s.unflushed_since_ns = 0 if s.pos == position else s.now_ns
 
@@ -207,15 +221,17 @@ cdef void _completed(Sink *s, Slot *slot, int32_t result) noexcept nogil:
         s.flight_count -= 1
 
 
+cdef void _count_up_to(Sink *s, const Slot *slot, uint64_t packets, uint64_t size) noexcept nogil:
+    cdef SinkFile *f = &s.files[slot.file]
+    f.written += packets - slot.flushed_packets
+    f.written_bytes += size - slot.flushed_bytes
+    s.written += packets - slot.flushed_packets
+    s.written_bytes += size - slot.flushed_bytes
+
+
 cdef void _count_written(Sink *s, const Slot *slot) noexcept nogil:
     """A block's packets are in the file; those of an earlier flush are counted."""
-    cdef SinkFile *f = &s.files[slot.file]
-    cdef uint64_t packets = slot.packets - slot.flushed_packets
-    cdef uint64_t size = slot.bytes - slot.flushed_bytes
-    f.written += packets
-    f.written_bytes += size
-    s.written += packets
-    s.written_bytes += size
+    _count_up_to(s, slot, slot.packets, slot.bytes)
 
 
 cdef uint64_t _readable(const Slot *slot) noexcept nogil:
@@ -227,11 +243,27 @@ cdef uint64_t _readable(const Slot *slot) noexcept nogil:
     return slot.cut
 
 
+cdef void _salvage(Sink *s, Slot *slot) noexcept nogil:
+    """A block of which the disk took a part: its records up to the last mark in there stay."""
+    cdef SinkFile *f = &s.files[slot.file]
+    cdef Mark *mark
+    cdef uint32_t i
+    for i in range(slot.mark_count, 0, -1):
+        mark = &slot.marks[i - 1]
+        if mark.end <= slot.done and mark.end > slot.flushed:
+            f.cut = slot.file_offset + mark.end
+            _count_up_to(s, slot, mark.packets, mark.bytes)
+            slot.flushed_packets = mark.packets
+            slot.flushed_bytes = mark.bytes
+            return
+
+
 cdef void _retire_one(Sink *s, Slot *slot) noexcept nogil:
     cdef SinkFile *f = &s.files[slot.file]
     if slot.state == SLOT_FAILED and f.error == 0:
-        f.error = slot.error
         f.cut = _readable(slot)
+        _salvage(s, slot)
+        f.error = slot.error
     if f.error:
         s.write_dropped += slot.packets - slot.flushed_packets
     else:
@@ -322,30 +354,9 @@ cdef void sink_flush(Sink *s) noexcept nogil:
     slot.flushed_bytes = slot.bytes
 
 
-cdef int _stream_out(Sink *s, int fd, const unsigned char *data, uint64_t length) noexcept nogil:
-    """Write it all to a pipe; 0 or errno.  A stop waits a second for the reader."""
-    cdef pollfd waiting
-    cdef ssize_t n
-    cdef int patience_ms = STREAM_STOP_MS
-    waiting.fd = fd
-    waiting.events = POLLOUT
-    while length:
-        if poll(&waiting, 1, 100) == 0:
-            if s.stop_flag != NULL and atomic_load_int(s.stop_flag, __ATOMIC_RELAXED):
-                patience_ms -= 100
-                if patience_ms <= 0:
-                    return ETIMEDOUT
-            continue
-        n = write(fd, data, length)
-        if n > 0:
-            data += n
-            length -= <uint64_t>n
-            s.disk_bytes += <uint64_t>n
-        elif n < 0 and (errno == EAGAIN or errno == EINTR):
-            continue
-        else:
-            return errno if n < 0 else EIO
-    return 0
+cdef int _stream_pending(Sink *s) noexcept nogil:
+    return stream_out(s.file.fd, s.base + s.tail % s.pool_size, s.pos - s.tail, &s.disk_bytes,
+                      s.stop_flag)
 
 
 cdef void _write_stream(Sink *s) noexcept nogil:
@@ -355,12 +366,11 @@ cdef void _write_stream(Sink *s) noexcept nogil:
     cdef pthread_mutex_t *lock = <pthread_mutex_t *>s.stream_lock
     if not f.error:
         if lock == NULL:
-            f.error = _stream_out(s, f.fd, s.base + s.tail % s.pool_size, s.pos - s.tail)
+            f.error = _stream_pending(s)
         else:
             pthread_mutex_lock(lock)
             if s.stream_error[0] == 0:
-                s.stream_error[0] = _stream_out(s, f.fd, s.base + s.tail % s.pool_size,
-                                                s.pos - s.tail)
+                s.stream_error[0] = _stream_pending(s)
             # Where one worker's record was torn, no other may go on.
             f.error = s.stream_error[0]
             pthread_mutex_unlock(lock)
@@ -370,9 +380,11 @@ cdef void _write_stream(Sink *s) noexcept nogil:
         slot.file = s.current
         _count_written(s, slot)
     slot.packets = slot.bytes = 0
+    # Always from the pool's start on: what is pending never reaches its end.
+    s.pos += s.pool_size - s.pos % s.pool_size
     s.tail = s.pos
     s.boundary = s.pos + s.block_size
-    s.out = s.base + s.pos % s.pool_size
+    s.out = s.base
 
 
 cdef void sink_finish(Sink *s) noexcept nogil:

@@ -3,6 +3,8 @@ from xdpcap._blocks cimport Sink
 
 cdef class FileSink:
     cdef Sink s
+    cdef void *mapped
+    cdef size_t mapped_bytes
     # Shared by the sinks of one pipe, so it must live as long as the longest of them.
     cdef object _lock_owner
     cdef void _free(self)

@@ -5,7 +5,7 @@ last write has completed.  What runs without the GIL is in `_blocks`.
 Owner: one worker thread.
 Frees: close(), after the last completion.
 
-Source relied on: io_uring_register(2); mremap(2), an old size of 0.
+Source relied on: io_uring_register(2); madvise(2), MADV_HUGEPAGE.
 """
 
 cimport cython
@@ -44,17 +44,15 @@ from xdpcap.errors import KernelError, UsageError
 
 cdef extern from *:
     """
-    #define _GNU_SOURCE
     #include <sys/mman.h>
     #include <sys/vfs.h>
     #include <pthread.h>
     #include <unistd.h>
     """
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
-    void *mremap(void *addr, size_t old_size, size_t new_size, int flags, ...) nogil
     int munmap(void *addr, size_t length) nogil
-    int PROT_NONE, PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MAP_SHARED, MAP_FIXED
-    int MAP_POPULATE, MREMAP_MAYMOVE, MREMAP_FIXED
+    int madvise(void *addr, size_t length, int advice) nogil
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE
     void *MAP_FAILED
     struct statfs_t "statfs":
         long f_type
@@ -68,6 +66,7 @@ cdef enum:
     RAMFS_MAGIC = 0x858458f6
     DIRECT_ALIGN = 4096         # bytes; what O_DIRECT asks for on every device in use
     PAGE_BYTES = 4096           # or more: the smallest there is
+    HUGE_PAGE_BYTES = 2097152
 
 POOL_HINT = "ask for less with --write-buffer"
 
@@ -151,27 +150,27 @@ cdef class FileSink:
             self._make_ring()
 
     def _map_pool(self):
-        """The pool, twice in a row: shared memory, and the same pages mapped again.
+        """The pool and room for a record behind it, in huge pages where there are any.
 
-        Not from a memfd, whose length the file-size limit (`ulimit -f`) would bound.
+        A block in one piece goes to the disk in few requests: of scattered pages a request
+        holds as many as the device takes segments, 254 of 4 KiB on virtio_blk.
         """
         cdef size_t size = self.s.pool_size, offset
-        cdef unsigned char *area
-        cdef void *whole = mmap(NULL, 2 * size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        cdef size_t length = size + self.s.block_size
+        # Aligned, as a huge page has to be.
+        cdef size_t slack = HUGE_PAGE_BYTES if size >= HUGE_PAGE_BYTES else 0
+        cdef void *whole = mmap(NULL, length + slack, PROT_READ | PROT_WRITE,
+                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         if whole == MAP_FAILED:
-            raise KernelError(f"mmap({size} bytes of blocks)", errno, POOL_HINT)
-        area = <unsigned char *>whole
-        if (mmap(area, size, PROT_READ | PROT_WRITE,
-                 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == MAP_FAILED
-                or mremap(area, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED,
-                          area + size) == MAP_FAILED):
-            number = errno
-            munmap(whole, 2 * size)
-            raise KernelError(f"mmap({size} bytes of blocks)", number, POOL_HINT)
-        # The second mapping's pages are there already; touched now, they cost no fault later.
-        for offset in range(size, 2 * size, PAGE_BYTES):
-            area[offset] = 0
-        self.s.base = area
+            raise KernelError(f"mmap({length} bytes of blocks)", errno, POOL_HINT)
+        self.mapped, self.mapped_bytes = whole, length + slack
+        self.s.base = <unsigned char *>whole
+        if slack:
+            self.s.base += -<size_t>whole % HUGE_PAGE_BYTES
+            madvise(self.s.base, size, MADV_HUGEPAGE)
+        # Touched now, the pages cost no fault later.
+        for offset in range(0, size, PAGE_BYTES):
+            self.s.base[offset] = 0
 
     def _make_ring(self):
         cdef iovec whole
@@ -314,8 +313,9 @@ cdef class FileSink:
         if self.s.has_ring:
             io_uring_queue_exit(&self.s.ring)
             self.s.has_ring = False
-        if self.s.base != NULL:
-            munmap(self.s.base, 2 * self.s.pool_size)
+        if self.mapped != NULL:
+            munmap(self.mapped, self.mapped_bytes)
+            self.mapped = NULL
             self.s.base = NULL
         free(self.s.slots)
         self.s.slots = NULL

@@ -23,9 +23,9 @@ FLOORS = {
     7: {"record"},
     6: {"recorder", "outputs", "events"},
     5: {"engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"},
-    4: {"_capture", "_loop", "_bench"},
+    4: {"_capture", "_loop", "_waiting", "_state", "_bench"},
     3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
-    2: {"_savefile"},
+    2: {"_savefile", "_stream"},
     1: {"libxdp", "libbpf", "liburing"},
 }
 # Imported from anywhere; they import each other at most.
@@ -47,6 +47,8 @@ NEIGHBOURS = {
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("pipe", "files"),  # standard output is a chain of one file
     ("_capture", "_loop"),  # the Python face of the loop
+    *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's
+    *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches
     ("_sink", "_blocks"),  # the Python face of the blocks
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects

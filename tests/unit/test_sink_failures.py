@@ -123,6 +123,15 @@ def test_a_file_that_may_not_grow_keeps_whole_packets_and_each_is_counted_once(
 
 
 @pytest.mark.parametrize("mode", ["direct", "buffered", "sync"])
+@pytest.mark.parametrize("room", [3000, 4096 + 3000])
+def test_of_a_block_that_fails_midway_all_but_a_sixteenth_is_kept(child, tmp_path, mode, room):
+    outcome = child.apply(
+        _under_a_limit, (tmp_path / "f", mode, room), {"flush_every": 0, "blocks": 4}
+    )
+    assert room - BLOCK // 16 - 99 < outcome.size <= room
+
+
+@pytest.mark.parametrize("mode", ["direct", "buffered", "sync"])
 def test_a_flush_brings_all_whole_packets_under_the_limit(child, tmp_path, mode):
     """What a flush found in order stays, whatever becomes of the block later."""
     room = 3000
