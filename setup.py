@@ -47,6 +47,10 @@ LIBRARIES = {
     "_loop": ["libxdp", "libbpf", "liburing"],
     "_waiting": ["libxdp", "libbpf", "liburing"],
     "_generator": ["libbpf"],
+    "_reader": ["libpcap"],
+    "_plan": [],
+    "_transmit": ["libxdp", "libbpf"],
+    "_txloop": ["libxdp", "libbpf"],
 }
 
 DIRECTIVES = {

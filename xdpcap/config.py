@@ -10,26 +10,20 @@ found out by the session when it opens them.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
-from mmap import PAGESIZE
 
+from xdpcap import checks
+from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S, ZERO_COPY_MODES
 from xdpcap.errors import UsageError
-from xdpcap.units import KIB, MIB, format_duration, format_number_list, format_size
+from xdpcap.units import KIB, MIB, format_size
 
 STDOUT = "-"
 FORMATS = ("pcapng", "pcap")
-ATTACH_MODES = ("auto", "native", "generic", "offload")
-ZERO_COPY_MODES = ("auto", "require", "off")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
 MAX_SNAPLEN = 262144
-# XDP_UMEM_MIN_CHUNK_SIZE in the kernel's net/xdp/xdp_umem.c; the largest chunk is a page.
-MIN_FRAME_SIZE = 2048
-# A ring's entries are counted in 32 bits, and their number is a power of two.
-MAX_FRAMES = 1 << 31
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
@@ -39,7 +33,6 @@ MAX_BLOCK_BYTES = 1024 * MIB
 MAX_BLOCK_COUNT = 1024
 # Below this, opening and closing files costs more than recording.
 MIN_ROTATE_INTERVAL_S = 0.1
-MIN_STATS_INTERVAL_S = 0.1
 
 # Blocks for a disk and for a memory file system or a pipe; docs/performance.md has the
 # measurements.  A write to a disk should last long beside the moment until the next one is
@@ -47,7 +40,6 @@ MIN_STATS_INTERVAL_S = 0.1
 DISK_BLOCKS = (4 * MIB, 8)
 MEMORY_BLOCKS = (256 * KIB, 2)
 
-DEFAULT_STATS_INTERVAL_S = 1.0
 DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{start}-{sequence:06d}.{ext}"
 
 
@@ -133,8 +125,8 @@ class RecordConfig:
         The message is one line: the option, the cause, and after a semicolon
         the way out.
         """
-        checks = (_source, _attachment, _cpus, _ranges, _memory, _blocks, _files, _stdout, _reports)
-        for problem in chain.from_iterable(check(self) for check in checks):
+        steps = (_source, _attachment, _ranges, _memory, _blocks, _files, _stdout, _reports)
+        for problem in chain.from_iterable(step(self) for step in steps):
             raise UsageError(problem)
 
 
@@ -142,32 +134,24 @@ class RecordConfig:
 
 
 def _source(c: RecordConfig) -> Iterator[str]:
-    listing = "`xdpcap interfaces` lists them"
+    listing = checks.INTERFACE_LISTING
     if not c.interfaces:
         yield f"no interface; name one with -i, {listing}"
     for name in c.interfaces:
         if name == "any":
             yield f"-i any: every queue has its own socket; name each interface, {listing}"
-        if not name or "/" in name or any(letter.isspace() for letter in name):
-            yield f"-i {name!r}: no interface can have this name; {listing}"
+        yield from checks.interface_name("-i", name)
         if c.interfaces.count(name) > 1:
             yield f"-i {name}: named twice; name each interface once"
-    if c.queues is not None and not c.queues:
-        yield "--queues: an empty list; name queues such as 0,2-3, or leave it out for all"
-    for queue in c.queues or ():
-        if queue < 0:
-            yield f"--queues {queue}: queues count from 0; choose 0 or more"
-        if (c.queues or ()).count(queue) > 1:
-            yield f"--queues: queue {queue} is listed twice; list each queue once"
-    if c.netns is not None and not c.netns:
-        yield "--netns: no name; `ip netns list` shows the names, a path with a slash does too"
+    yield from checks.queue_list(c.queues, "all")
+    yield from checks.namespace(c.netns)
     if c.user is not None and not c.user:
         yield "--user: no name; name the user to run as after set-up"
 
 
 def _attachment(c: RecordConfig) -> Iterator[str]:
-    yield from _one_of("--attach", c.attach, ATTACH_MODES)
-    yield from _one_of("--zero-copy", c.zero_copy, ZERO_COPY_MODES)
+    yield from checks.one_of("--attach", c.attach, ATTACH_MODES)
+    yield from checks.one_of("--zero-copy", c.zero_copy, ZERO_COPY_MODES)
     if c.attach == "offload":
         yield (
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
@@ -178,26 +162,13 @@ def _attachment(c: RecordConfig) -> Iterator[str]:
             "--zero-copy require with --attach generic: zero-copy needs the driver's own XDP; "
             "use --attach native, or --zero-copy off"
         )
-
-
-def _cpus(c: RecordConfig) -> Iterator[str]:
-    if c.cpus is None:
-        return
-    if not c.cpus:
-        yield "--cpus: an empty list; name CPUs such as 0,2-3, or leave it out"
-    allowed = sorted(os.sched_getaffinity(0))
-    for cpu in c.cpus:
-        if cpu not in allowed:
-            yield (
-                f"--cpus {cpu}: this process may run on {format_number_list(allowed)} only; "
-                "choose among these, or widen its affinity (taskset, cpuset)"
-            )
+    yield from checks.cpu_list(c.cpus)
 
 
 def _ranges(c: RecordConfig) -> Iterator[str]:
     """Each number on its own: the least it can be, and for some the most."""
     unlimited = "leave it out for no limit"
-    rows: tuple[tuple[str, float | None, float, float, str], ...] = (
+    yield from checks.ranges(
         ("--snaplen", c.snaplen, 0, MAX_SNAPLEN, "0 keeps whole packets"),
         ("--batch", c.batch, 1, math.inf, "the default is 256"),
         ("--write-buffer-count", c.write_buffer_count, 2, MAX_BLOCK_COUNT, "leave it out"),
@@ -208,45 +179,14 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
         ("--count", c.count, 1, math.inf, unlimited),
         ("--max-size", c.max_size_bytes, 1, math.inf, unlimited),
     )
-    for option, value, least, most, way_out in rows:
-        if value is not None and not value >= least:
-            yield f"{option} {value}: must be at least {least}; {way_out}"
-        if value is not None and value > most:
-            yield f"{option} {value}: must be at most {most}; {way_out}"
-    yield from _time("--flush-interval", c.flush_interval_s, 0)
-    yield from _time("--stats-interval", c.stats_interval_s, MIN_STATS_INTERVAL_S)
-    yield from _time("--rotate-interval", c.rotate_interval_s, MIN_ROTATE_INTERVAL_S)
-    yield from _time("--duration", c.duration_s, 0)
+    yield from checks.time("--flush-interval", c.flush_interval_s)
+    yield from checks.time("--rotate-interval", c.rotate_interval_s, MIN_ROTATE_INTERVAL_S)
+    yield from checks.time("--duration", c.duration_s)
 
 
 def _memory(c: RecordConfig) -> Iterator[str]:
-    if not (_is_power_of_two(c.frame_size) and MIN_FRAME_SIZE <= c.frame_size <= PAGESIZE):
-        yield (
-            f"--frame-size {c.frame_size}: must be a power of two from {MIN_FRAME_SIZE} "
-            f"to the page size {PAGESIZE}; longer packets span several frames, use 2048"
-        )
-    ring_size = c.effective_ring_size
-    if not _is_power_of_two(ring_size):
-        near = 1 << max(ring_size - 1, 0).bit_length()
-        yield f"--ring-size {ring_size}: must be a power of two; use {near}"
-    size = c.umem_size_bytes
-    if size <= 0 or size % PAGESIZE:
-        near = max(math.ceil(size / PAGESIZE), 1) * PAGESIZE
-        yield (
-            f"--umem-size {size}: must be a multiple of the page size {PAGESIZE}; "
-            f"use {format_size(near)}"
-        )
-    if size // c.frame_size > MAX_FRAMES:
-        yield (
-            f"--umem-size {format_size(size)}: more than the {MAX_FRAMES} frames that a ring can "
-            f"name; use {format_size(MAX_FRAMES * c.frame_size)} or less"
-        )
-    if size // c.frame_size < ring_size:
-        yield (
-            f"--umem-size {format_size(size)}: {size // c.frame_size} frames of {c.frame_size} "
-            f"bytes are fewer than the ring's {ring_size} descriptors; "
-            f"use --umem-size {format_size(ring_size * c.frame_size)} or a smaller --ring-size"
-        )
+    yield from checks.frame(c.frame_size)
+    yield from checks.memory(c.frame_size, c.effective_ring_size, c.umem_size_bytes)
 
 
 def _blocks(c: RecordConfig) -> Iterator[str]:
@@ -264,7 +204,7 @@ def _blocks(c: RecordConfig) -> Iterator[str]:
 
 
 def _files(c: RecordConfig) -> Iterator[str]:
-    yield from _one_of("--format", c.format, FORMATS)
+    yield from checks.one_of("--format", c.format, FORMATS)
     if not c.output:
         yield "no output; name a directory with -o, or `-o -` for standard output"
     if c.rotate_align and c.rotate_interval_s is None:
@@ -309,24 +249,4 @@ def _stdout(c: RecordConfig) -> Iterator[str]:
 
 
 def _reports(c: RecordConfig) -> Iterator[str]:
-    if c.quiet and c.stats_interval_s != DEFAULT_STATS_INTERVAL_S:
-        yield "--quiet with --stats-interval: --quiet shows no statistics; drop one of them"
-
-
-def _one_of(option: str, value: str, choices: tuple[str, ...]) -> Iterator[str]:
-    if value not in choices:
-        yield f"{option} {value!r}: unknown; choose one of {', '.join(choices)}"
-
-
-def _time(option: str, seconds: float | None, least_s: float) -> Iterator[str]:
-    if seconds is None:
-        return
-    if not (math.isfinite(seconds) and seconds > 0):
-        yield f"{option} {seconds:g}: must be more than 0 seconds; use a time such as 1s or 1h30m"
-    elif seconds < least_s:
-        least = format_duration(least_s)
-        yield f"{option} {format_duration(seconds)}: must be at least {least}; use {least} or more"
-
-
-def _is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
+    yield from checks.reports(c.quiet, c.stats_interval_s)

@@ -96,6 +96,15 @@ def parse_count(text: str) -> int:
     return _whole(text, _COUNT_FACTORS, CountError, "a count such as 500, 10k or 1M")
 
 
+def parse_decimal(text: str) -> float:
+    """A number that may have a fraction, from ``2.5``, ``10k`` (10000) or ``1.5M``."""
+    match = _QUANTITY.fullmatch(text.strip())
+    factor = _COUNT_FACTORS.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        raise CountError(f"{text!r} is not a number such as 2.5, 500 or 10k")
+    return float(Fraction(match[1]) * factor)
+
+
 def parse_duration(text: str) -> float:
     """Seconds from ``90``, ``0.5``, ``30s``, ``250ms`` or ``1h30m``."""
     stripped = text.strip()
@@ -196,3 +205,12 @@ def format_bytes(size_bytes: float) -> str:
             break
         size_bytes, prefix = size_bytes / 1024, candidate
     return f"{size_bytes:.{1 if prefix else 0}f} {prefix}B"
+
+
+def format_nanoseconds(time_ns: float) -> str:
+    """For reading: ``850 ns``, ``1.2 us``, ``3.4 ms``, ``12.0 s``."""
+    for unit, factor in (("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        # 999.95 and not 1000, as in format_scaled.
+        if abs(time_ns) >= 0.99995 * factor:
+            return f"{time_ns / factor:.1f} {unit}"
+    return f"{time_ns:.0f} ns"

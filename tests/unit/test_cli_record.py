@@ -11,8 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from command_line import one_line, raising, run, xdpcap
 
-from xdpcap.cli import main
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.record import record_command
 from xdpcap.config import RecordConfig
@@ -36,22 +36,6 @@ def session(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         sys.modules, "xdpcap.record", SimpleNamespace(record_session=record_session)
     )
     return double
-
-
-def run(*argv: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    assert isinstance(stop.value.code, int)
-    return stop.value.code
-
-
-def one_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error, with nothing on standard output."""
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err.count("\n") == 1, output.err
-    assert output.err.startswith("xdpcap: ")
-    return output.err.rstrip("\n")
 
 
 def test_without_options_the_configuration_is_the_documented_default(session: Any) -> None:
@@ -202,25 +186,18 @@ def test_packets_are_not_thrown_at_a_terminal(
     assert run("record", "-i", "v0", "-o", "-") == 0
 
 
-def _raise(error: BaseException) -> Callable[[], int]:
-    def ends() -> int:
-        raise error
-
-    return ends
-
-
 @pytest.mark.parametrize(
     ("ends", "code"),
     [
         (lambda: 0, 0),
         (lambda: 1, 1),
-        (_raise(UsageError("no interface 'x'; list them")), 2),
-        (_raise(XdpcapError("bind(v0): EBUSY; wait")), 1),
-        (_raise(KeyboardInterrupt()), 130),
-        (_raise(KeyError("x")), 1),
-        (_raise(OSError(28, "No space left on device")), 1),
-        (_raise(BrokenPipeError(32, "Broken pipe")), 1),
-        (_raise(SystemExit(3)), 3),
+        (raising(UsageError("no interface 'x'; list them")), 2),
+        (raising(XdpcapError("bind(v0): EBUSY; wait")), 1),
+        (raising(KeyboardInterrupt()), 130),
+        (raising(KeyError("x")), 1),
+        (raising(OSError(28, "No space left on device")), 1),
+        (raising(BrokenPipeError(32, "Broken pipe")), 1),
+        (raising(SystemExit(3)), 3),
     ],
 )
 def test_the_exit_code_tells_how_the_session_ended(
@@ -234,7 +211,7 @@ def test_the_exit_code_tells_how_the_session_ended(
 def test_an_error_is_its_own_words_on_one_line(
     session: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    session.ends = _raise(XdpcapError("verifier:\n  R1 invalid\x1b[2J;  wait"))
+    session.ends = raising(XdpcapError("verifier:\n  R1 invalid\x1b[2J;  wait"))
     assert run(*ARGV) == 1
     assert one_line(capsys) == r"xdpcap: verifier:   R1 invalid\x1b[2J;  wait"
 
@@ -242,11 +219,11 @@ def test_an_error_is_its_own_words_on_one_line(
 def test_a_mistake_of_the_program_shows_its_traceback_only_when_asked(
     session: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session.ends = _raise(KeyError("lost"))
+    session.ends = raising(KeyError("lost"))
     monkeypatch.delenv("XDPCAP_DEBUG", raising=False)
     assert run(*ARGV) == 1
     line = one_line(capsys)
-    assert "KeyError at test_cli_record.py:" in line
+    assert "KeyError at command_line.py:" in line
     assert "XDPCAP_DEBUG=1" in line
     monkeypatch.setenv("XDPCAP_DEBUG", "1")
     assert run(*ARGV) == 1
@@ -254,7 +231,7 @@ def test_a_mistake_of_the_program_shows_its_traceback_only_when_asked(
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["record"], ["interfaces"]])
+@pytest.mark.parametrize("command", [[], ["record"], ["replay"], ["split"], ["interfaces"]])
 def test_help_is_everywhere_and_fits_80_columns(
     capsys: pytest.CaptureFixture[str], command: list[str], option: str
 ) -> None:
@@ -287,13 +264,6 @@ def test_versions_of_libraries_and_kernel_are_printed(capsys: pytest.CaptureFixt
     assert os.uname().release in second
     assert "libbpf 0." in second or "libbpf 1." in second
     assert "libxdp 1." in second
-
-
-def xdpcap(*argv: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-    """The real program, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "xdpcap", *argv], text=True, timeout=30, check=False, **settings
-    )
 
 
 def test_the_program_itself_exits_2_with_one_line() -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
-import pty
-import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from rich.console import Console
+from screens import COLOUR, Gone, Memory, drive, drive_on_terminal
 
-from xdpcap.cli.ui import StderrConsole, TerminalUi
+from xdpcap.cli.terminal import StderrConsole
+from xdpcap.cli.ui import TerminalUi
 from xdpcap.config import RecordConfig
 from xdpcap.stats import QueueAccount, reported_total, total
 from xdpcap.verdict import QueueVerdict, Spoiler, Verdict
 
 CONFIG = RecordConfig(interfaces=("eth0",), output="captures")
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def account(queue: int = 0, interface: str = "eth0", **counts: Any) -> QueueAccount:
@@ -82,24 +78,12 @@ def report(*accounts: QueueAccount, files: int = 1) -> dict[str, Any]:
     }
 
 
-class Screen:
+class Screen(Memory):
     """A user interface that writes into memory."""
 
     def __init__(self, *, terminal: bool = False, width: int = 120, **config: Any) -> None:
-        self.file = io.StringIO()
-        console = Console(
-            file=self.file,
-            force_terminal=terminal,
-            width=width,
-            height=24,
-            highlight=False,
-            _environ={"TERM": "xterm-256color", **({"NO_COLOR": "1"} if not terminal else {})},
-        )
-        self.ui = TerminalUi(replace(CONFIG, **config), console)
-
-    @property
-    def lines(self) -> list[str]:
-        return ESCAPE.sub("", self.file.getvalue()).splitlines()
+        super().__init__(terminal=terminal, width=width)
+        self.ui = TerminalUi(replace(CONFIG, **config), self.console)
 
 
 @contextmanager
@@ -373,19 +357,6 @@ def test_a_session_that_fails_leaves_its_last_figures_on_the_terminal() -> None:
     assert "1 000 packets" in shown.file.getvalue().rsplit("\x1b[2K", maxsplit=1)[-1]
 
 
-class Gone(io.StringIO):
-    """A stream whose reader has gone."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__()
-        self.error = error
-        self.write_count = 0
-
-    def write(self, text: str) -> int:
-        self.write_count += 1
-        raise self.error
-
-
 @pytest.mark.parametrize(
     "error", [BrokenPipeError(32, "gone"), OSError(5, "hung up"), OSError(28, "full")]
 )
@@ -394,7 +365,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
     monkeypatch: pytest.MonkeyPatch, error: OSError, terminal: bool
 ) -> None:
     abandoned: list[object] = []
-    monkeypatch.setattr("xdpcap.cli.ui.abandon", abandoned.append)
+    monkeypatch.setattr("xdpcap.cli.terminal.abandon", abandoned.append)
     gone = Gone(error)
     console = StderrConsole(file=gone, force_terminal=terminal, width=80, height=24)
     ui = TerminalUi(CONFIG, console)
@@ -409,11 +380,9 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
     assert gone.write_count == 1
 
 
-DRIVE = """
-import sys
-sys.path.insert(0, {here!r})
+SCRIPT = """
 from test_cli_ui import *
-ui = TerminalUi(replace(CONFIG, {settings}))
+ui = TerminalUi(CONFIG)
 ui.verdict(verdict(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
 ui.start()
 for second in range(1, 4):
@@ -425,47 +394,21 @@ ui.close()
 """
 
 
-def drive(settings: str = "", **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """A session's calls in a process of its own, with packets on its standard output."""
-    script = DRIVE.format(here=os.path.dirname(__file__), settings=settings)
-    environment = {**os.environ, **options.pop("env", {})}
-    return subprocess.run(
-        [sys.executable, "-c", script],
-        env=environment,
-        timeout=30,
-        check=False,
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-    )
-
-
 def test_packets_reach_standard_output_after_standard_error_is_gone() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
-    done = drive(stderr=write_end)
+    done = drive(SCRIPT, stderr=write_end)
     os.close(write_end)
     assert done.returncode == 0
     assert done.stdout == b"packets\n"
 
 
 def on_terminal(**environment: str) -> str:
-    """What `drive` shows on a terminal of 80 columns."""
-    leader, follower = pty.openpty()
-    done = drive(stderr=follower, env={"COLUMNS": "80", "LINES": "24", **environment})
-    os.close(follower)
-    shown = b""
-    while True:
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # EIO: all that was written has been read, and nobody writes any more
-            break
-        shown += part
-    os.close(leader)
+    """What the script shows on a terminal of 80 columns."""
+    done, shown = drive_on_terminal(SCRIPT, **environment)
     assert done.returncode == 0
     assert done.stdout == b"packets\n"
-    return shown.decode()
-
-
-COLOUR = re.compile(r"\x1b\[[0-9;]*(?:3[0-7]|4[0-7]|38|48|9[0-7])(?:;[0-9;]*)?m")
+    return shown
 
 
 def test_no_color_leaves_out_colours_on_a_terminal() -> None:
@@ -486,6 +429,6 @@ def test_a_dumb_terminal_gets_lines() -> None:
 
 
 def test_colours_asked_for_in_a_pipe_do_not_bring_the_live_table() -> None:
-    done = drive(env={"FORCE_COLOR": "1"})
+    done = drive(SCRIPT, env={"FORCE_COLOR": "1"})
     assert b"\x1b" not in done.stderr
     assert b"3.0s eth0: 4 000 packets" in done.stderr

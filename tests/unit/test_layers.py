@@ -20,18 +20,26 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 # A module imports from the floors below its own.
 FLOORS = {
     8: {"cli"},
-    7: {"record"},
-    6: {"recorder", "outputs", "events"},
-    5: {"engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"},
-    4: {"_capture", "_loop", "_waiting", "_state", "_bench"},
+    7: {"record", "replay"},
+    6: {"recorder", "outputs", "events", "verify"},
+    5: {
+        *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
+        *("feed", "sender", "split", "tx_attachment"),
+    },
+    4: {"_capture", "_loop", "_waiting", "_state", "_bench", "_transmit", "_txloop"},
     3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
-    2: {"_savefile", "_stream"},
-    1: {"libxdp", "libbpf", "liburing"},
+    2: {
+        *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan"),
+        *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations"),
+    },
+    1: {"libxdp", "libbpf", "liburing", "libpcap"},
 }
 # Imported from anywhere; they import each other at most.
 LEAVES = {
     *("errors", "units", "config", "stats", "verdict", "report"),
     *("kernel", "privileges", "variants", "descriptors", "__init__"),
+    *("checks", "addresses", "instant", "rewrite_rules"),
+    *("replay_config", "replay_report", "replay_verdict"),
 }
 # Beside the floors: imported from GIL floors, they import leaves.
 BESIDE = {"net", "savefile"}
@@ -45,15 +53,27 @@ NEIGHBOURS = {
     ("engine", "attachment"),  # ... and the sockets it empties
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
+    ("tx_attachment", "attachment"),  # what both must wait for and may be refused
     ("pipe", "files"),  # standard output is a chain of one file
     ("_capture", "_loop"),  # the Python face of the loop
     *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's
     *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches
+    ("_transmit", "_txloop"),  # ... and of the one that sends
     ("_sink", "_blocks"),  # the Python face of the blocks
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory
     ("_plainring", "_umem"),  # the frame pool on plain memory, for tests
+    ("_packets", "_flow"),  # a packet in memory knows its flow's hash
+    ("_reader", "_packets"),  # what is read
+    ("_reader", "_counted"),  # ... and from where, byte by byte
+    ("_plan", "_packets"),  # when each is due
+    ("_addressmap", "_flow"),  # one mixing function
+    ("_readdress", "_addressmap"),  # what an address becomes, in a packet's headers
+    ("_readdress", "_flow"),  # where those headers are
+    *(("_rewrite", part) for part in ("_packets", "_flow", "_addressmap", "_readdress")),
+    *(("_sides", part) for part in ("_packets", "_flow")),  # which interface sends a packet
+    *(("_conversations", part) for part in ("_packets", "_flow")),
 }
 
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -175,7 +195,10 @@ def test_the_imports_that_this_file_finds_are_those_that_are_there():
 
 @pytest.mark.parametrize(
     ("library", "users"),
-    [("pyroute2", {"net", "lab"}), ("click", {"cli"}), ("rich", {"cli"})],
+    [
+        *(("pyroute2", {"net", "lab"}), ("zstandard", {"savefile"})),
+        *(("click", {"cli"}), ("rich", {"cli"})),
+    ],
 )
 def test_a_library_is_used_where_it_belongs_only(library, users):
     found = {name for name in modules() for used in imported(name) if used.startswith(library)}

@@ -192,3 +192,34 @@ def test_numbers_for_reading_have_a_prefix_that_fits() -> None:
     assert units.format_bytes(512) == "512 B"
     assert units.format_bytes(3 * units.GIB + 200 * units.MIB) == "3.2 GiB"
     assert units.format_bytes(1024 * 1024 - 1) == "1.0 MiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("0", 0.0), ("2.5", 2.5), (".5", 0.5), ("10k", 10_000.0), ("1.5 M", 1_500_000.0)],
+)
+def test_numbers_may_have_a_fraction(text: str, number: float) -> None:
+    assert units.parse_decimal(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "1e3", "10kB", "1.", "nan", "inf", "٣"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(units.CountError, match="is not a number such as"):
+        units.parse_decimal(text)
+
+
+@pytest.mark.parametrize(
+    ("time_ns", "text"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (1000, "1.0 us"),
+        (999_949, "999.9 us"),
+        (999_950, "1.0 ms"),
+        (1_234_567, "1.2 ms"),
+        (12_000_000_000, "12.0 s"),
+        (-1500, "-1.5 us"),
+    ],
+)
+def test_nanoseconds_are_read_in_the_unit_that_fits(time_ns: int, text: str) -> None:
+    assert units.format_nanoseconds(time_ns) == text

@@ -20,6 +20,8 @@ from xdpcap.cli import streams
 from xdpcap.cli.interfaces import interfaces_command
 from xdpcap.cli.options import CONTEXT_SETTINGS, usage_line
 from xdpcap.cli.record import record_command
+from xdpcap.cli.replay import replay_command
+from xdpcap.cli.split import split_command
 from xdpcap.errors import XdpcapError
 
 EXIT_FAILED = 1
@@ -47,11 +49,13 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     help="Print the versions of xdpcap, its libraries and the kernel, and exit.",
 )
 def commands() -> None:
-    """Capture packets with AF_XDP into pcapng and pcap files."""
+    """Capture packets with AF_XDP into pcapng and pcap files, and replay them."""
 
 
 commands.add_command(record_command)
+commands.add_command(replay_command)
 commands.add_command(interfaces_command)
+commands.add_command(split_command)
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:

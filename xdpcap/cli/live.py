@@ -183,9 +183,15 @@ def _status(moment: Moment, width: int) -> Text:
         f"{format_grouped(moment.totals.received)} packets",
         "Ctrl-C stops",
     ]
-    while len(parts) > 1 and sum(len(part) + 3 for part in parts) > width:
-        parts.pop()
-    return Text(" " + "   ".join(parts), style="cyan")
+    return status_line(parts, width)
+
+
+def status_line(parts: Sequence[str], width: int) -> Text:
+    """As many of `parts`, from the first, as `width` cells hold."""
+    shown = list(parts)
+    while len(shown) > 1 and sum(len(part) + 3 for part in shown) > width:
+        shown.pop()
+    return Text(" " + "   ".join(shown), style="cyan")
 
 
 def clock_text(elapsed_s: float) -> str:

@@ -20,30 +20,42 @@ STAMPED_BY = {
 def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
     """The verdict, line by line; no line is wrapped, so that its commands can be copied."""
     lines = [
-        Text.assemble(
-            (f"{verdict.interface:<{LABEL_WIDTH}}", "bold"),
-            f"  {verdict.driver or 'unknown driver'}, MTU {verdict.mtu}, Linux {verdict.kernel}",
+        headline(
+            verdict.interface,
+            f"{verdict.driver or 'unknown driver'}, MTU {verdict.mtu}, Linux {verdict.kernel}",
         ),
-        _line("attach", Text(verdict.attach_mode)),
+        labelled("attach", Text(verdict.attach_mode)),
     ]
     lines += _labelled("queues", _queues(verdict))
-    lines.append(_line("memory", Text(verdict.memory)))
+    lines.append(labelled("memory", Text(verdict.memory)))
     stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
-    lines.append(_line("clock", Text(f"{verdict.clock}, {stamped}")))
-    for why, command in verdict.spoilers:
+    lines.append(labelled("clock", Text(f"{verdict.clock}, {stamped}")))
+    return lines + warning_lines(verdict.spoilers, glyphs)
+
+
+def headline(interface: str, text: str) -> Text:
+    """The interface and what it is, above its labelled lines."""
+    return Text.assemble((f"{interface:<{LABEL_WIDTH}}", "bold"), f"  {text}")
+
+
+def labelled(label: str, text: Text) -> Text:
+    """One line of the block below an interface's name."""
+    return Text.assemble("  ", (f"{label:<{LABEL_WIDTH - 2}}", "dim"), "  ", text)
+
+
+def warning_lines(warnings: Sequence[tuple[str, str]], glyphs: Glyphs) -> list[Text]:
+    """What will go wrong, each with the command that mends it if there is one."""
+    lines = []
+    for why, command in warnings:
         lines.append(Text.assemble(("  " + glyphs.warning + " ", "bold yellow"), (why, "yellow")))
         if command:
             lines.append(Text.assemble("    mend: ", (command, "bold")))
     return lines
 
 
-def _line(label: str, text: Text) -> Text:
-    return Text.assemble("  ", (f"{label:<{LABEL_WIDTH - 2}}", "dim"), "  ", text)
-
-
 def _labelled(label: str, texts: Sequence[Text]) -> list[Text]:
     """`texts` one below the other, the first with the label."""
-    return [_line(label if i == 0 else "", text) for i, text in enumerate(texts)]
+    return [labelled(label if i == 0 else "", text) for i, text in enumerate(texts)]
 
 
 def _queues(verdict: Verdict) -> list[Text]:

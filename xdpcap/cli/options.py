@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from xdpcap import units
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+Function = TypeVar("Function", bound=Callable[..., Any])
+# The field that an option fills, its names, its help, and click's settings.
+Row = tuple[str, tuple[str, ...], str, dict[str, Any]]
+
+FLAG: dict[str, Any] = {"is_flag": True}
 # The longest "-p, --no-promiscuous-mode" or "--write-buffer-count NUMBER" of the help.
 NAMES_WIDTH = 27
 
@@ -56,12 +61,28 @@ COMMAND = Quantity("command", _split_command)
 
 
 class SectionOption(click.Option):
-    """An option that the help shows under the heading `section`, with its default."""
+    """An option that the help shows under the heading `section`, with its default.
 
-    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+    `aliases` are more names, which the help of the single option leaves out.
+    """
+
+    def __init__(
+        self, *args: Any, section: str, aliases: tuple[str, ...] = (), **kwargs: Any
+    ) -> None:
         kwargs["show_default"] = True
-        super().__init__(*args, **kwargs)
+        names, *rest = args
+        super().__init__([*names, *aliases], *rest, **kwargs)
         self.section = section
+        self.aliases = aliases
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Names and text as the help shows them."""
+        every = self.opts
+        self.opts = [name for name in every if name not in self.aliases]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = every
 
     def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
         """What stands in brackets; a default is spelled as one would type it."""
@@ -71,6 +92,26 @@ class SectionOption(click.Option):
         elif "default" in extra and isinstance(self.type, Quantity):
             extra["default"] = self.type.spell(self.default)
         return extra
+
+
+def section(defaults: type | None, title: str, *rows: Row) -> Callable[[Function], Function]:
+    """Options under one heading of the help; a default is the one that `defaults` has."""
+
+    def decorate(function: Function) -> Function:
+        # Decorators apply from the last to the first, and click shows the first on top.
+        for field, names, text, settings in reversed(rows):
+            wanted = {"default": getattr(defaults, field, None), **settings}
+            function = click.option(
+                field, *names, cls=SectionOption, section=title, help=text, **wanted
+            )(function)
+        return function
+
+    return decorate
+
+
+def takes(kind: Any, metavar: str | None = None, *aliases: str) -> dict[str, Any]:
+    """Settings of an option with a value; `aliases` are names that the help leaves out."""
+    return {"type": kind, "metavar": metavar, "aliases": aliases}
 
 
 class SectionedCommand(click.Command):
@@ -104,7 +145,8 @@ def usage_line(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption) and error.possibilities:
         return f"no such option {error.option_name}; there is {', '.join(error.possibilities)}"
     if isinstance(error, click.BadParameter) and error.param is not None:
-        option = max(error.param.opts, key=len)
+        named = error.param.opts
+        option = next((name for name in named if name.startswith("--")), named[0])
         cause = f"{option}: {error.message}"
     else:
         cause = error.format_message()

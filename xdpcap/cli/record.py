@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 import click
 
+from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
 from xdpcap.cli.options import (
     BYTES,
     COMMAND,
     CONTEXT_SETTINGS,
     COUNT,
     DURATION,
+    FLAG,
     NUMBERS,
     SIZE,
     SectionedCommand,
-    SectionOption,
+    section,
+    takes,
 )
-from xdpcap.config import (
-    ATTACH_MODES,
-    FORMATS,
-    ZERO_COPY_MODES,
-    RecordConfig,
-)
+from xdpcap.config import FORMATS, RecordConfig
 from xdpcap.errors import UsageError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 EXAMPLES = """\b
 Sizes take K, M, G or KiB, MiB, GiB (powers of 1024) and kB, MB, GB (powers of
@@ -45,33 +41,7 @@ Examples:
 """
 
 
-def _section(
-    title: str, *rows: tuple[str, tuple[str, ...], str, dict[str, Any]]
-) -> Callable[[Function], Function]:
-    """Options under one heading of the help.
-
-    A row is the field of `RecordConfig` that the option fills, its names, its
-    help and click's settings. The default is the one that the field has.
-    """
-
-    def decorate(function: Function) -> Function:
-        # Decorators apply from the last to the first, and click shows the first on top.
-        for field, names, text, settings in reversed(rows):
-            settings.setdefault("default", getattr(RecordConfig, field, None))
-            option = click.option(
-                field, *names, cls=SectionOption, section=title, help=text, **settings
-            )
-            function = option(function)
-        return function
-
-    return decorate
-
-
-_FLAG = {"is_flag": True}
-
-
-def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
-    return {"type": kind, "metavar": metavar}
+_section = partial(section, RecordConfig)
 
 
 @click.command(
@@ -93,7 +63,7 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
         "queues",
         ("--queues",),
         "Receive queues, such as 0,2-3; all without it. The others' packets stay with the kernel.",
-        _as(NUMBERS),
+        takes(NUMBERS),
     ),
     (
         "promiscuous",
@@ -101,13 +71,13 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
         "Do not put the interface into promiscuous mode.",
         {"is_flag": True, "flag_value": False, "default": True},
     ),
-    ("snaplen", ("-s", "--snaplen"), "Bytes kept of each packet; 0 keeps all.", _as(BYTES)),
-    ("netns", ("--netns",), "Network namespace the interface is in.", _as(str, "NAME")),
+    ("snaplen", ("-s", "--snaplen"), "Bytes kept of each packet; 0 keeps all.", takes(BYTES)),
+    ("netns", ("--netns",), "Network namespace the interface is in.", takes(str, "NAME")),
     (
         "wait_link",
         ("--wait-link",),
         "When an interface goes away, wait until it is back and go on.",
-        _FLAG,
+        FLAG,
     ),
 )
 @_section(
@@ -118,61 +88,61 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
         "Directory for the files, or - for standard output.",
         {"default": "", "metavar": "DIR"},
     ),
-    ("format", ("-F", "--format"), "pcapng or pcap.", _as(click.Choice(FORMATS), "FORMAT")),
+    ("format", ("-F", "--format"), "pcapng or pcap.", takes(click.Choice(FORMATS), "FORMAT")),
     (
         "name_template",
         ("--name",),
         "File names: text, strftime codes (UTC), {interface} {queue} {start} {sequence} {ext} "
         "{host}.",
-        _as(str, "TEMPLATE"),
+        takes(str, "TEMPLATE"),
     ),
     (
         "flush_interval_s",
         ("--flush-interval",),
         "With no packet for this long, what is buffered goes to the file.",
-        _as(DURATION),
+        takes(DURATION),
     ),
 )
 @_section(
     "Rotation",
-    ("rotate_size_bytes", ("--rotate-size",), "New file when one has this size.", _as(SIZE)),
+    ("rotate_size_bytes", ("--rotate-size",), "New file when one has this size.", takes(SIZE)),
     (
         "rotate_packets",
         ("--rotate-packets",),
         "New file when one has this many packets.",
-        _as(COUNT),
+        takes(COUNT),
     ),
     (
         "rotate_interval_s",
         ("-G", "--rotate-interval"),
         "New files every so often by the clock, packets or not.",
-        _as(DURATION),
+        takes(DURATION),
     ),
     (
         "rotate_align",
         ("--rotate-align",),
         "Rotate at multiples of the interval since midnight UTC: 1h on the hour.",
-        _FLAG,
+        FLAG,
     ),
-    ("keep_files", ("--keep",), "Keep this many files, delete the oldest.", _as(COUNT)),
+    ("keep_files", ("--keep",), "Keep this many files, delete the oldest.", takes(COUNT)),
     (
         "keep_size_bytes",
         ("--keep-size",),
         "Keep files of this size together, delete the oldest.",
-        _as(SIZE),
+        takes(SIZE),
     ),
     (
         "post_rotate",
         ("-z", "--post-rotate"),
         "Run this on each complete file, without a shell; {} or the end takes the path.",
-        _as(COMMAND),
+        takes(COMMAND),
     ),
 )
 @_section(
     "When to stop (SIGINT and SIGTERM always do)",
-    ("count", ("-c", "--count"), "After this many packets.", _as(COUNT)),
-    ("duration_s", ("--duration",), "After this time.", _as(DURATION)),
-    ("max_size_bytes", ("--max-size",), "When all files together have this size.", _as(SIZE)),
+    ("count", ("-c", "--count"), "After this many packets.", takes(COUNT)),
+    ("duration_s", ("--duration",), "After this time.", takes(DURATION)),
+    ("max_size_bytes", ("--max-size",), "When all files together have this size.", takes(SIZE)),
 )
 @_section(
     "How packets leave the kernel",
@@ -180,58 +150,58 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
         "attach",
         ("--attach",),
         "Where the XDP program runs: native (in the driver), generic (behind it) or auto.",
-        _as(click.Choice(ATTACH_MODES), "MODE"),
+        takes(click.Choice(ATTACH_MODES), "MODE"),
     ),
     (
         "zero_copy",
         ("--zero-copy",),
         "The device writes into the capture's memory itself: auto, require or off.",
-        _as(click.Choice(ZERO_COPY_MODES), "MODE"),
+        takes(click.Choice(ZERO_COPY_MODES), "MODE"),
     ),
-    ("cpus", ("--cpus",), "CPUs for the workers, one a queue, used in turn.", _as(NUMBERS)),
-    ("busy_poll", ("--busy-poll",), "Preferred busy polling: the worker drives the queue.", _FLAG),
+    ("cpus", ("--cpus",), "CPUs for the workers, one a queue, used in turn.", takes(NUMBERS)),
+    ("busy_poll", ("--busy-poll",), "Preferred busy polling: the worker drives the queue.", FLAG),
     (
         "fix_offloads",
         ("--fix-offloads",),
         "Turn off the offloads that spoil a capture, and on again at the end.",
-        _FLAG,
+        FLAG,
     ),
     (
         "force",
         ("--force",),
         "Record even on the interface of the default route or of this SSH session.",
-        _FLAG,
+        FLAG,
     ),
-    ("user", ("-Z", "--user"), "Run as this user once everything is set up.", _as(str, "NAME")),
+    ("user", ("-Z", "--user"), "Run as this user once everything is set up.", takes(str, "NAME")),
 )
 @_section(
     "Memory of each queue",
-    ("umem_size_bytes", ("--umem-size",), "Memory for packets from the kernel.", _as(SIZE)),
+    ("umem_size_bytes", ("--umem-size",), "Memory for packets from the kernel.", takes(SIZE)),
     (
         "frame_size",
         ("--frame-size",),
         "A frame of that memory, 2048 or 4096; longer packets take several.",
-        _as(BYTES),
+        takes(BYTES),
     ),
     (
         "ring_size",
         ("--ring-size",),
         "Descriptors of the receive and of the fill ring, a power of two; without it, one a frame.",
-        _as(int, "NUMBER"),
+        takes(int, "NUMBER"),
     ),
-    ("batch", ("--batch",), "Packets taken from the ring at a time.", _as(int, "NUMBER")),
-    ("hugepages", ("--hugepages",), "Take the memory from huge pages if there are any.", _FLAG),
+    ("batch", ("--batch",), "Packets taken from the ring at a time.", takes(int, "NUMBER")),
+    ("hugepages", ("--hugepages",), "Take the memory from huge pages if there are any.", FLAG),
     (
         "write_buffer_bytes",
         ("--write-buffer",),
         "One block of writing; without it 4MiB, or 256KiB to memory.",
-        _as(SIZE),
+        takes(SIZE),
     ),
     (
         "write_buffer_count",
         ("--write-buffer-count",),
         "Blocks, all but one under way; without it 8, or 2 to memory.",
-        _as(int, "NUMBER"),
+        takes(int, "NUMBER"),
     ),
 )
 @_section(
@@ -240,10 +210,10 @@ def _as(kind: Any, metavar: str | None = None) -> dict[str, Any]:
         "stats_interval_s",
         ("--stats-interval",),
         "Time between statistics on standard error.",
-        _as(DURATION),
+        takes(DURATION),
     ),
-    ("quiet", ("-q", "--quiet"), "Only warnings, errors and losses.", _FLAG),
-    ("json", ("--json",), "Print the final report as a JSON object on standard output.", _FLAG),
+    ("quiet", ("-q", "--quiet"), "Only warnings, errors and losses.", FLAG),
+    ("json", ("--json",), "Print the final report as a JSON object on standard output.", FLAG),
 )
 def record_command(**options: Any) -> None:
     """Record every packet that arrives on an interface into capture files.
@@ -254,15 +224,12 @@ def record_command(**options: Any) -> None:
     config = RecordConfig(**options)
     _check(config)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
+    from xdpcap.cli.terminal import run_to_exit
     from xdpcap.cli.ui import TerminalUi
     from xdpcap.record import record_session
 
     ui = TerminalUi(config)
-    try:
-        code = record_session(config, ui)
-    finally:
-        ui.close()
-    raise SystemExit(code)
+    run_to_exit(ui, lambda: record_session(config, ui))
 
 
 def _check(config: RecordConfig) -> None:

@@ -8,7 +8,7 @@ What changes an interface is `Promiscuous` and `OffloadFixes`, and both can be u
 Nothing in here knows AF_XDP sockets; the session (above) decides what to do with the answers.
 """
 
-from xdpcap.net.guard import refusal
+from xdpcap.net.guard import SENDING, refusal
 from xdpcap.net.link import (
     Link,
     Promiscuous,
@@ -24,6 +24,7 @@ from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
 
 __all__ = [
+    "SENDING",
     "Channels",
     "Link",
     "LinkEvent",

@@ -31,8 +31,14 @@ ENVIRON_MAX_ANCESTORS = 16
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def refusal(name: str, environ: Mapping[str, str] | None = None) -> str | None:
-    """Why not to record on the interface, in one line with the way out; None when nothing speaks
+RECORDING = "a recorded packet does not reach this host's network stack"
+SENDING = "what is sent there goes out beside this host's own traffic"
+
+
+def refusal(
+    name: str, environ: Mapping[str, str] | None = None, *, because: str = RECORDING
+) -> str | None:
+    """Why not to use the interface, in one line with the way out; None when nothing speaks
     against it.
 
     An interface is also refused when it lies under one that carries the route or the address (a
@@ -50,10 +56,7 @@ def refusal(name: str, environ: Mapping[str, str] | None = None) -> str | None:
     what, index = reason
     if index != link.index:
         what = f"is under {messages[index].get_attr('IFLA_IFNAME')}, which {what}"
-    return (
-        f"{link.name} {what}, and a recorded packet does not reach this host's network stack; "
-        "choose another interface, or --force"
-    )
+    return f"{link.name} {what}, and {because}; choose another interface, or --force"
 
 
 def ssh_connection(environ: Mapping[str, str] | None = None) -> str | None:

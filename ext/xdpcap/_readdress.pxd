@@ -1,0 +1,7 @@
+from libc.stdint cimport uint32_t
+
+from xdpcap._addressmap cimport AddressRules
+
+
+cdef void readdress(const AddressRules *rules, unsigned char *frame,
+                    uint32_t length) noexcept nogil

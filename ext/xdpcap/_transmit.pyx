@@ -1,0 +1,259 @@
+"""Sending one queue's packets, from Python: sets up the loop (`_txloop`) and runs it.
+
+Purpose: lay packets out in the UMEM where they fit, run a set without the GIL, report
+what was completed and how late each packet was handed over.
+Owner: one worker thread; other threads may read the counters and call request_stop().
+Frees: close(); the Xsk and its Umem are the caller's, the packets are kept while in use.
+"""
+
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from xdpcap._packets cimport Entry, PacketSet
+from xdpcap._plan cimport Order, Plan
+from xdpcap._txloop cimport (
+    HISTOGRAM_BUCKETS,
+    TxReason,
+    TxState,
+    bucket_floor,
+    tx_drain,
+    tx_run,
+    tx_run_bare,
+)
+from xdpcap._xsk cimport Xsk
+from xdpcap.libxdp cimport SOL_XDP
+
+from xdpcap.errors import UsageError
+
+
+cdef extern from *:
+    """
+    #include <sys/prctl.h>
+    #include <sys/socket.h>
+    /* 6.18: include/uapi/linux/if_xdp.h */
+    #ifndef XDP_MAX_TX_SKB_BUDGET
+    #define XDP_MAX_TX_SKB_BUDGET 9
+    #endif
+    """
+    int prctl(int option, ...) nogil
+    int PR_SET_TIMERSLACK
+    int setsockopt(int fd, int level, int name, const void *value, unsigned size) nogil
+    int XDP_MAX_TX_SKB_BUDGET
+    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
+    int __ATOMIC_RELAXED
+
+# Why run() came back.
+DONE = 1        # every packet of the set has been handed over
+STOPPED = 2     # request_stop()
+STUCK = 3       # no completion and no room for two seconds
+DOWN = 4        # the interface is down
+FAILED = 5      # sendto() failed for good; `error` is its errno
+LIMIT = 6       # the limit of packets or the time is reached
+
+
+cdef class SendLimit:
+    """Packets that may still be sent, all queues together."""
+
+    cdef int64_t left
+
+    def __cinit__(self, int64_t packets):
+        self.left = packets
+
+
+@cython.no_gc_clear
+cdef class Transmitter:
+    """Sends packet sets out of one queue.
+
+    Parameters
+    ----------
+    xsk : Xsk
+        With a TX ring; its UMEM's frames are this object's to use.
+    batch : int
+        Packets handed over at a time, at most.
+    late_ns : int
+        A packet handed over later than that counts as late.
+    sleep_only : bool
+        Never wait awake: less exact, easy on the CPU.
+    limit : SendLimit
+        Shared by all queues, or None.
+    """
+
+    cdef readonly Xsk xsk
+    cdef TxState t
+    # What the loop points into.
+    cdef PacketSet _packets
+    cdef Order _order
+    cdef Plan _plan
+    cdef SendLimit _limit
+    cdef uint64_t *_placed
+    cdef readonly uint32_t tx_budget
+
+    def __cinit__(self, Xsk xsk not None, *, uint32_t batch=32, uint64_t late_ns=1000000,
+                  bint sleep_only=False, SendLimit limit=None):
+        if xsk.tx_size == 0:
+            raise ValueError("the socket was made without a TX ring")
+        memset(&self.t, 0, sizeof(self.t))
+        self.xsk = xsk
+        self.t.tx = &xsk.tx
+        self.t.completion = &xsk.umem.completion
+        self.t.area = xsk.umem.area
+        self.t.pool = &xsk.umem.pool
+        self.t.frame_size = xsk.umem.frame_size
+        self.t.fd = xsk.fd
+        self.t.kick_always = not xsk.zero_copy or not xsk.need_wakeup
+        self.t.batch = min(batch, xsk.tx_size)
+        self.t.sleep_only = sleep_only
+        self.t.late_ns = late_ns
+        self.t.least_ns = <uint64_t>-1
+        self._limit = limit
+        if limit is not None:
+            self.t.limit = &limit.left
+        self.t.last_of_packet = <uint8_t *>calloc(xsk.umem.frame_count, 1)
+        if self.t.last_of_packet == NULL:
+            raise MemoryError
+        self._raise_budget(self.t.batch)
+
+    def _raise_budget(self, uint32_t batch):
+        # Copy mode moves 32 descriptors a system call unless told otherwise.
+        self.tx_budget = 32
+        if batch > 32 and setsockopt(self.t.fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET,
+                                     &batch, sizeof(batch)) == 0:
+            self.tx_budget = batch
+
+    def load(self, PacketSet packets not None, Order order not None, Plan plan=None, *,
+             bint place=True):
+        """Take a set to send next; `plan` None sends as fast as the link takes it.
+
+        With `place` the packets are laid out in the UMEM once if they fit; returns
+        whether they were.  Before and after a set that is laid out, everything handed
+        over must be completed; sets that are copied follow each other without a pause.
+        """
+        if self.t.frames_out and (place or self.t.placed != NULL):
+            raise ValueError("drain() before loading another set")
+        self._forget()
+        self._packets, self._order, self._plan = packets, order, plan
+        self.t.entries = packets.list.entries
+        self.t.bytes = packets.list.bytes
+        self.t.order = order.index
+        self.t.count = order.count
+        self.t.due = plan.due if plan is not None else NULL
+        self.t.next = 0
+        self._check_lengths()
+        return place and self._place()
+
+    cdef _check_lengths(self):
+        cdef uint64_t i
+        cdef uint32_t most = 0
+        for i in range(self.t.count):
+            most = max(most, self.t.entries[self.t.order[i]].length)
+        if most > self.t.frame_size and not self.xsk.multi_buffer:
+            raise UsageError(
+                f"a packet of {most} bytes is longer than a frame of {self.t.frame_size}, and "
+                "this kernel or driver sends no packet of several frames (6.6 and later)")
+
+    cdef bint _place(self):
+        """Lay the packets out in the UMEM, each in frames of its own."""
+        cdef uint64_t size = self.t.frame_size, needed = 0, i, frame = 0, frames
+        cdef const Entry *entry
+        for i in range(self.t.count):
+            needed += (self.t.entries[self.t.order[i]].length + size - 1) // size
+        if needed > self.xsk.umem.frame_count or self.t.count == 0:
+            return False
+        self._placed = <uint64_t *>calloc(self.t.count, sizeof(uint64_t))
+        if self._placed == NULL:
+            raise MemoryError
+        memset(self.t.last_of_packet, 0, self.xsk.umem.frame_count)
+        for i in range(self.t.count):
+            entry = &self.t.entries[self.t.order[i]]
+            frames = (entry.length + size - 1) // size
+            self._placed[i] = frame * size
+            memcpy(self.t.area + frame * size, self.t.bytes + entry.offset, entry.length)
+            frame += frames
+            self.t.last_of_packet[frame - 1] = 1
+        self.t.placed = self._placed
+        return True
+
+    def rewind(self):
+        """Send the same set once more from its start."""
+        self.t.next = 0
+
+    def run(self, int64_t begun_ns, uint64_t deadline_ns=0):
+        """Send the rest of the set; due times count from `begun_ns` (CLOCK_MONOTONIC).
+
+        Returns DONE, STOPPED, STUCK, DOWN, FAILED or LIMIT.
+        """
+        cdef TxReason reason
+        self.t.begun_ns = begun_ns
+        self.t.deadline_ns = deadline_ns
+        with nogil:
+            prctl(PR_SET_TIMERSLACK, 1)
+            reason = tx_run(&self.t)
+        return <int>reason
+
+    def drain(self, double patience_s=2.0):
+        """Wait for all completions; DONE, or why some are missing."""
+        cdef TxReason reason
+        cdef uint64_t patience_ns = <uint64_t>(patience_s * 1e9)
+        with nogil:
+            reason = tx_drain(&self.t, patience_ns)
+        return <int>reason
+
+    def run_bare(self):
+        """Post the laid-out frames over and over until request_stop(): the limit."""
+        if self.t.placed == NULL:
+            raise ValueError("load() a set that fits the UMEM first")
+        with nogil:
+            tx_run_bare(&self.t)
+
+    def request_stop(self):
+        """Make run() return; from any thread."""
+        atomic_store_int(&self.t.stop, 1, __ATOMIC_RELAXED)
+
+    @property
+    def counters(self):
+        """submitted, submitted_bytes, completed, late, kicks as a tuple; packets unless said."""
+        return (self.t.submitted, self.t.submitted_bytes, self.t.completed, self.t.late_count,
+                self.t.kick_count)
+
+    @property
+    def frames_out(self):
+        """Descriptors handed over and not completed."""
+        return self.t.frames_out
+
+    @property
+    def error(self):
+        """errno of a failed sendto(), or 0."""
+        return self.t.error
+
+    @property
+    def lateness(self):
+        """[(least ns, packets)] of the buckets that hold any; 3% wide each."""
+        cdef uint32_t bucket
+        return [(bucket_floor(bucket), self.t.histogram[bucket])
+                for bucket in range(HISTOGRAM_BUCKETS) if self.t.histogram[bucket]]
+
+    @property
+    def lateness_bounds_ns(self):
+        """The least and the most lateness, ns; None before the first paced packet."""
+        if self.t.least_ns == <uint64_t>-1:
+            return None
+        return self.t.least_ns, self.t.most_ns
+
+    cdef _forget(self):
+        free(self._placed)
+        self._placed = NULL
+        self.t.placed = NULL
+
+    def close(self):
+        """Free what is the sender's own; safe to call again."""
+        self._forget()
+        free(self.t.last_of_packet)
+        self.t.last_of_packet = NULL
+        self.t.count = 0
+
+    def __dealloc__(self):
+        free(self._placed)
+        free(self.t.last_of_packet)

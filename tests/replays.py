@@ -1,0 +1,105 @@
+"""What a replay tells its terminal side, made up, and a terminal in memory to tell it to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from screens import Memory
+
+from xdpcap.cli.replay_ui import ReplayUi
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.replay_report import Progress
+from xdpcap.replay_verdict import ReplayVerdict
+
+CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
+LAUNCH = "not to be had from this driver; the sender waits for each packet's time"
+
+
+def verdict(**changes: Any) -> ReplayVerdict:
+    granted = ReplayVerdict(
+        interface="eth1",
+        driver="igc",
+        attach_mode="native",
+        queues=[(0, True), (1, True)],
+        files=("web.pcap",),
+        packets=1500,
+        bytes=1_000_000,
+        preload=True,
+        pace="the recorded times",
+        launch_time="",
+        kernel="6.18.4",
+    )
+    return replace(granted, **changes)
+
+
+def queue(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "interface": "eth1",
+        "queue": number,
+        "sent": 1000,
+        "bytes": 1_000_000,
+        "zero_copy": True,
+        "late": 0,
+        "kicks": 5,
+        "loops": 1,
+        **changes,
+    }
+
+
+TIMING = {
+    "min_ns": 120,
+    "p50_ns": 850,
+    "p99_ns": 3100,
+    "p99_9_ns": 81_000,
+    "max_ns": 1_200_000,
+    "late": 1,
+}
+VERIFIED = {"sent": 1000, "arrived": 1000, "missing": 0, "extra": 0, "changed": 0, "reordered": 0}
+
+
+def report(**changes: Any) -> dict[str, Any]:
+    return {
+        "sent": 1000,
+        "bytes": 1_000_000,
+        "pps": 100.0,
+        "mbps": 0.8192,
+        "seconds": 10.0,
+        "skipped": {"too_long": 0, "too_short": 0},
+        "skipped_numbers": {"too_long": [], "too_short": []},
+        "truncated": 0,
+        "tx_errors": {"tx_invalid_descs": 0, "tx_ring_empty": 7},
+        "zero_copy": True,
+        "queues": [queue(0)],
+        "timing": TIMING,
+        "files": ["web.pcap"],
+        "loops": 1,
+        "interfaces": ["eth1"],
+        "verify": None,
+        "damage": [],
+        **changes,
+    }
+
+
+class Screen(Memory):
+    """A user interface that writes into memory."""
+
+    def __init__(self, *, terminal: bool = False, width: int = 120, **config: Any) -> None:
+        super().__init__(terminal=terminal, width=width)
+        self.ui = ReplayUi(replace(CONFIG, **config), self.console)
+
+
+@contextmanager
+def screen(**settings: Any) -> Iterator[Screen]:
+    made = Screen(**settings)
+    try:
+        yield made
+    finally:
+        made.ui.close()
+
+
+def progress(seconds: float, packets_per_s: int = 1000, late: int = 0) -> Progress:
+    sent = int(seconds * packets_per_s)
+    return Progress(sent=sent, bytes=sent * 101, elapsed_s=seconds, late=late, queues=1)

@@ -1,0 +1,227 @@
+"""Where a replay's packets come from: all in memory, or read ahead of the sender.
+
+A `Feed` yields batches in the order of the files.  With preload there is one batch,
+which may be sent many times; else a reader thread stays a few batches ahead, and memory
+is bounded by their number and size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from xdpcap._packets import PacketSet
+from xdpcap._plan import Pacer, Plan, select
+from xdpcap._reader import CaptureReader
+from xdpcap.addresses import parse_vlan
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.savefile.source import open_source
+
+# One batch while streaming, bytes of packets; and how many may wait for the sender.
+BATCH_BYTES = 8 << 20
+BATCHES_AHEAD = 4
+# How much larger a compressed file may become; what is larger still is streamed.
+COMPRESSION_GUESS = 8
+COMPRESSED = (".gz", ".zst")
+TAG_BYTES = 4
+
+
+@dataclass
+class Batch:
+    """Packets that are sent together, and when each is due (None: at once).
+
+    `sides` has a byte a packet with two interfaces, else it is None.
+    """
+
+    packets: PacketSet
+    plan: Plan | None
+    sides: bytes | None = None
+
+    def side(self, number: int) -> tuple[PacketSet, Plan | None]:
+        """What leaves by the first (0) or second (1) interface."""
+        if self.sides is None:
+            return self.packets, self.plan
+        packets, plan = select(self.packets, self.plan, self.sides, number)
+        return packets, plan
+
+
+@dataclass
+class Reading:
+    """What the reader has met so far."""
+
+    read: int = 0
+    truncated: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    skipped_numbers: dict[str, list[int]] = field(default_factory=dict)
+    damage: list[str] = field(default_factory=list)
+
+
+class Feed:
+    """Reads `config.files` into batches, edited by `edit` and timed by `pacer`.
+
+    `longest` is the longest frame that can be sent, bytes.  `sides` tells for each packet,
+    as read and before it is edited, which interface it leaves by: 0 or 1.  Raises
+    UsageError for what is no capture file; damage is kept in `reading`, or raised with
+    --strict.
+    """
+
+    def __init__(
+        self,
+        config: ReplayConfig,
+        *,
+        longest: int,
+        pacer: Pacer | None,
+        edit: Callable[[PacketSet], PacketSet],
+        sides: Callable[[PacketSet], bytes] | None = None,
+    ) -> None:
+        self.reading = Reading()
+        self.preload = config.preload if config.preload is not None else _fits(config)
+        self._config = config
+        self._longest = longest
+        self._pacer = pacer
+        self._edit = edit
+        self._sides = sides
+        self._stopped = threading.Event()
+
+    def batches(self) -> Iterator[Batch]:
+        """The batches, one after the other; one only when `preload`."""
+        if self.preload:
+            packets = PacketSet()
+            self._read_all(packets)
+            yield self._batch(packets)
+        else:
+            if self._config.strict:
+                self._check()
+            yield from self._stream()
+
+    @property
+    def pass_ns(self) -> int:
+        """How long one pass over what has been planned so far takes; 0 at top speed."""
+        return 0 if self._pacer is None else int(self._pacer.pass_ns)
+
+    def stop(self) -> None:
+        """Make a reader thread end; from any thread."""
+        self._stopped.set()
+
+    # -- reading ----------------------------------------------------------------------------
+
+    def _batch(self, packets: PacketSet) -> Batch:
+        sides = None if self._sides is None else self._sides(packets)
+        packets = self._edit(packets)
+        plan = None if self._pacer is None else self._pacer.plan(packets)
+        return Batch(packets, plan, sides)
+
+    def _macs(self) -> bytes:
+        config = self._config
+        if config.dst_mac is None or config.src_mac is None:
+            return b""
+        return config.dst_mac + config.src_mac
+
+    @contextlib.contextmanager
+    def _open(self, path: str) -> Iterator[CaptureReader]:
+        """A file's reader; what it has met is in `reading` afterwards."""
+        source, config = open_source(path), self._config
+        with CaptureReader(
+            source.fd,
+            source.name,
+            longest=self._longest,
+            # A tag that is added takes the room that the MTU leaves for one.
+            tag_room=0 if _adds_tag(config) else TAG_BYTES,
+            pad=config.pad,
+            macs=self._macs(),
+            before=self.reading.read,
+        ) as reader:
+            yield reader
+            # A compressed stream that breaks its format is why the capture in it breaks off.
+            self._note(reader, source.damage or reader.damage)
+
+    def _read_all(self, packets: PacketSet) -> None:
+        """Every file into one set."""
+        for path in self._config.files:
+            with self._open(path) as reader:
+                while not reader.ended:
+                    reader.read(packets)
+
+    def _check(self) -> None:
+        """Read everything once and keep nothing, since --strict sends all or nothing."""
+        packets = PacketSet()
+        for path in self._config.files:
+            with self._open(path) as reader:
+                while not reader.ended and not self._stopped.is_set():
+                    packets.clear()
+                    reader.read(packets, max_bytes=BATCH_BYTES)
+        self.reading = Reading()
+
+    def _note(self, reader: CaptureReader, damage: str | None) -> None:
+        reading = self.reading
+        reading.read += reader.packet_count
+        reading.truncated += reader.truncated_count
+        for cause, (count, numbers) in reader.skipped.items():
+            reading.skipped[cause] = reading.skipped.get(cause, 0) + count
+            reading.skipped_numbers.setdefault(cause, []).extend(numbers)
+            if count and self._config.strict:
+                raise XdpcapError(
+                    f"{reader.name}: packet {numbers[0]} is {cause.replace('_', ' ')} to be sent; "
+                    "leave out --strict to skip such packets"
+                )
+        if damage is not None:
+            if self._config.strict:
+                raise XdpcapError(f"{damage}; nothing was sent because of --strict")
+            reading.damage.append(damage)
+
+    # -- streaming ----------------------------------------------------------------------------
+
+    def _stream(self) -> Iterator[Batch]:
+        ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
+        thread = threading.Thread(target=self._read_ahead, args=(ahead,), daemon=True)
+        thread.name = "reader"
+        thread.start()
+        while (item := ahead.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _put(self, ahead: queue.Queue[Batch | BaseException | None], item: Batch) -> None:
+        while not self._stopped.is_set():
+            try:
+                ahead.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _read_ahead(self, ahead: queue.Queue[Batch | BaseException | None]) -> None:
+        try:
+            for path in self._config.files:
+                with self._open(path) as reader:
+                    while not reader.ended and not self._stopped.is_set():
+                        packets = PacketSet()
+                        reader.read(packets, max_bytes=BATCH_BYTES)
+                        if len(packets):
+                            self._put(ahead, self._batch(packets))
+        except (XdpcapError, OSError) as exc:
+            ahead.put(exc)
+            return
+        ahead.put(None)
+
+
+def _adds_tag(config: ReplayConfig) -> bool:
+    return config.vlan is not None and parse_vlan(config.vlan).what == "add"
+
+
+def _fits(config: ReplayConfig) -> bool:
+    """Whether all files together can be expected to fit the preload bound."""
+    total = 0
+    for path in config.files:
+        if path == "-":
+            return False
+        try:
+            size = os.stat(path).st_size
+        except OSError as exc:
+            raise UsageError(f"{path}: {exc.strerror}; name a capture file") from None
+        total += size * (COMPRESSION_GUESS if path.endswith(COMPRESSED) else 1)
+    return total <= config.preload_bound_bytes

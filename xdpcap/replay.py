@@ -1,0 +1,328 @@
+"""The replay session: the order of set-up and tear-down, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any, Protocol
+
+from xdpcap import kernel, net, privileges
+from xdpcap._packets import PacketSet
+from xdpcap._plan import Pacer, divide
+from xdpcap._rewrite import Rewriter
+from xdpcap._transmit import SendLimit
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.events import Events
+from xdpcap.feed import Batch, Feed
+from xdpcap.net import netns
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.replay_report import Progress, build_report
+from xdpcap.replay_verdict import ReplayVerdict
+from xdpcap.sender import Job, Sender
+from xdpcap.split import open_sides
+from xdpcap.tx_attachment import TxAttachment
+from xdpcap.verify import Recorder, SentLog, compare, differs
+
+# From the decision to start until the first packet: threads are up by then.
+LEAD_NS = 20_000_000
+# A stop may take so long before it is said to hang.
+JOIN_S = 5.0
+ETHERNET_HEADER = 14
+
+
+class SessionUi(Protocol):
+    """What the session needs of its terminal side."""
+
+    def verdict(self, verdict: ReplayVerdict) -> None: ...
+    def start(self, total_packets: int | None, total_seconds: float | None) -> None: ...
+    def tick(self, progress: Progress) -> None: ...
+    def message(self, text: str) -> None: ...
+    def finish(self, report: dict[str, Any]) -> None: ...
+
+
+def replay_session(config: ReplayConfig, ui: SessionUi) -> int:
+    """Send as `config` says; returns the exit code.
+
+    0 when everything was sent or the limit was reached as wished, 1 when something went
+    wrong on the way; XdpcapError when it could not begin.
+    """
+    config.validate()
+    kernel.require((5, 1), "replay")
+    kernel.require_af_xdp()
+    with contextlib.ExitStack() as stack:
+        return ReplaySession(config, ui, stack).run()
+
+
+class ReplaySession:
+    """One replay.  Owned by the main thread."""
+
+    def __init__(self, config: ReplayConfig, ui: SessionUi, stack: contextlib.ExitStack) -> None:
+        self._config = config
+        self._ui = ui
+        self._stack = stack
+        self._senders: list[list[Sender]] = []
+        self._problems: list[str] = []
+        self._attachments: list[TxAttachment] = []
+        self._feed: Feed
+        self._events: Events
+        self._fed = threading.Event()
+        self._far_end: Recorder | None = None
+        self._log: SentLog | None = None
+
+    def run(self) -> int:
+        """The whole life of the session."""
+        config = self._config
+        if config.netns is not None:
+            netns.enter(config.netns)
+        privileges.require(config.umem_size_bytes)
+        privileges.raise_memlock()
+        links = [self._admit(name) for name in self._interfaces()]
+        longest = min(link.mtu for link in links) + ETHERNET_HEADER
+        self._feed = Feed(
+            config,
+            longest=longest,
+            pacer=_pacer(config),
+            edit=_editor(config),
+            sides=open_sides(config),
+        )
+        self._stack.callback(self._feed.stop)
+        batches = self._feed.batches()
+        # The first batch before anything is attached: what can't be read harms nothing.
+        first = next(batches, None)
+        if first is None or (self._feed.preload and not len(first.packets)):
+            raise XdpcapError(self._nothing_to_send())
+        self._events = self._stack.enter_context(Events())
+        for link in links:
+            self._attach(link)
+        self._make_senders()
+        self._announce(first)
+        self._record_far_end()
+        begun_ns = self._begin()
+        self._start_feeding(first, batches)
+        self._watch(begun_ns)
+        seconds = self._finish(begun_ns)
+        report = self._report(seconds)
+        report["verify"] = self._verify()
+        self._ui.finish(report)
+        for problem in self._problems:
+            self._ui.message(problem)
+        return 1 if self._problems else 0
+
+    # -- set-up -----------------------------------------------------------------------------
+
+    def _interfaces(self) -> list[str]:
+        second = self._config.second_interface
+        return [self._config.interface] + ([second] if second is not None else [])
+
+    def _admit(self, name: str) -> net.Link:
+        link = net.get_link(name)
+        if not self._config.force:
+            reason = net.refusal(name, because=net.SENDING)
+            if reason is not None:
+                raise UsageError(reason)
+        if not link.up:
+            command = netns.command_in(self._config.netns, f"ip link set {name} up")
+            raise XdpcapError(f"{name} is down; `{command}`")
+        return link
+
+    def _attach(self, link: net.Link) -> None:
+        queues = net.choose_queues(link.name, self._config.queues or (0,))
+        attachment = TxAttachment(self._config, link, queues)
+        self._stack.callback(attachment.close)
+        self._attachments.append(attachment)
+
+    def _make_senders(self) -> None:
+        config = self._config
+        limit = SendLimit(config.limit) if config.limit is not None else None
+        number = 0
+        for attachment in self._attachments:
+            row = []
+            for xsk in attachment.xsks.values():
+                cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+                number += 1
+                row.append(
+                    Sender(
+                        config,
+                        attachment.link.name,
+                        xsk,
+                        limit=limit,
+                        cpu=cpu,
+                        notify=self._events.notify,
+                    )
+                )
+            self._senders.append(row)
+
+    def _nothing_to_send(self) -> str:
+        reading = self._feed.reading
+        if reading.damage:
+            return reading.damage[0]
+        skipped = sum(reading.skipped.values())
+        if skipped:
+            return f"none of {skipped} packets can be sent: too long for the MTU, or too short"
+        return f"{', '.join(self._config.files)}: no packet to send"
+
+    def _announce(self, first: Batch) -> None:
+        config, preload = self._config, self._feed.preload
+        for attachment in self._attachments:
+            self._ui.verdict(
+                ReplayVerdict(
+                    interface=attachment.link.name,
+                    driver=attachment.link.driver,
+                    attach_mode=attachment.attach_mode,
+                    queues=[(q, bool(x.zero_copy)) for q, x in attachment.xsks.items()],
+                    files=config.files,
+                    packets=len(first.packets) if preload else None,
+                    bytes=first.packets.packet_bytes if preload else None,
+                    preload=preload,
+                    pace=config.pace_text,
+                    launch_time=_launch_time_text(config),
+                    kernel=os.uname().release,
+                    warnings=(),
+                )
+            )
+
+    def _record_far_end(self) -> None:
+        if self._config.verify is None:
+            return
+        self._far_end = Recorder(self._config.verify)
+        self._stack.callback(self._far_end.close)
+        self._far_end.wait_ready()
+        self._log = SentLog()
+
+    def _verify(self) -> dict[str, Any] | None:
+        """Compare the far end with what was handed over; None without --verify."""
+        if self._far_end is None or self._log is None:
+            return None
+        report, arrived = self._far_end.stop()
+        counts = [sender.transmitter.counters[0] for sender in self._all]
+        result = compare(self._log.sent(counts), arrived)
+        result["recorder"] = report["total"]
+        if differs(result):
+            self._problems.append(
+                f"--verify {self._config.verify}: {result['missing']} missing, "
+                f"{result['extra']} extra, {result['changed']} changed, "
+                f"{result['reordered']} reordered"
+            )
+        return result
+
+    # -- sending ----------------------------------------------------------------------------
+
+    @property
+    def _all(self) -> list[Sender]:
+        return [sender for row in self._senders for sender in row]
+
+    def _begin(self) -> int:
+        """Start the threads; returns when the first packet is due, CLOCK_MONOTONIC."""
+        config = self._config
+        begun_ns = time.monotonic_ns() + LEAD_NS
+        if config.start_at_ns is not None:
+            begun_ns = time.monotonic_ns() + max(config.start_at_ns - time.time_ns(), LEAD_NS)
+        deadline_ns = 0
+        if config.duration_s is not None:
+            deadline_ns = begun_ns + int(config.duration_s * 1e9)
+        for sender in self._all:
+            sender.start(begun_ns, deadline_ns)
+        return begun_ns
+
+    def _start_feeding(self, first: Batch, batches: Any) -> None:
+        passes = self._config.loop if self._feed.preload else 1
+        total = len(first.packets) * passes if self._feed.preload and passes else None
+        pass_ns = int(self._feed.pass_ns)
+        seconds = pass_ns * passes / 1e9 if total is not None and pass_ns else None
+        self._ui.start(total, seconds)
+
+        def feed() -> None:
+            try:
+                self._put(first, passes, pass_ns)
+                for batch in batches:
+                    self._put(batch, 1, 0)
+            except (XdpcapError, OSError, MemoryError) as exc:
+                self._problems.append(str(exc) or "no memory for the packets; use --no-preload")
+            for sender in self._all:
+                sender.put(None)
+            self._fed.set()
+            self._events.notify()
+
+        threading.Thread(target=feed, name="feeder", daemon=True).start()
+
+    def _put(self, batch: Batch, passes: int, pass_ns: int) -> None:
+        for side, row in enumerate(self._senders):
+            packets, plan = batch.side(side)
+            for sender, order in zip(row, divide(packets, len(row)), strict=True):
+                job = Job(packets, order, plan, passes, pass_ns, place=self._feed.preload)
+                if self._log is not None:
+                    self._log.add(self._all.index(sender), job)
+                sender.put(job)
+
+    def _watch(self, begun_ns: int) -> None:
+        interval = self._config.stats_interval_s
+        while not self._events.stopped and not all(sender.done for sender in self._all):
+            self._events.wait(interval)
+            self._events.link_events()
+            self._ui.tick(self._progress(begun_ns))
+            if any(sender.error for sender in self._all):
+                break
+
+    def _progress(self, begun_ns: int) -> Progress:
+        rows = [sender.transmitter.counters for sender in self._all]
+        return Progress(
+            sent=sum(row[2] for row in rows),
+            bytes=sum(row[1] for row in rows),
+            elapsed_s=max(time.monotonic_ns() - begun_ns, 0) / 1e9,
+            late=sum(row[3] for row in rows),
+            queues=len(rows),
+        )
+
+    def _finish(self, begun_ns: int) -> float:
+        if self._events.stopped or any(sender.error for sender in self._all):
+            for sender in self._all:
+                sender.request_stop()
+            self._feed.stop()
+        for sender in self._all:
+            if not sender.join(JOIN_S):
+                self._problems.append(f"{sender.interface} queue {sender.queue} does not stop")
+        ended_ns = max((sender.ended_ns for sender in self._all), default=0)
+        seconds = max((ended_ns or time.monotonic_ns()) - begun_ns, 0) / 1e9
+        self._problems += [sender.error for sender in self._all if sender.error]
+        self._problems += self._feed.reading.damage
+        return seconds
+
+    def _report(self, seconds: float) -> dict[str, Any]:
+        return build_report(self._config, self._senders, self._attachments, self._feed, seconds)
+
+
+def _pacer(config: ReplayConfig) -> Pacer | None:
+    if config.top_speed:
+        return None
+    if config.pps is not None:
+        return Pacer("pps", config.pps)
+    if config.mbps is not None:
+        return Pacer("mbps", config.mbps)
+    return Pacer("recorded", config.speed or 1.0, config.gap_limit_s)
+
+
+def _editor(config: ReplayConfig) -> Any:
+    wanted = (config.dst_mac, config.src_mac, config.vlan, config.map_ip, config.seed)
+    if not any(wish is not None and wish != () for wish in wanted):
+        return lambda packets: packets
+    rewriter = Rewriter(
+        dst_mac=config.dst_mac,
+        src_mac=config.src_mac,
+        vlan=config.vlan,
+        map_ip=config.map_ip,
+        seed=config.seed,
+        pad=config.pad,
+    )
+
+    def edit(packets: PacketSet) -> PacketSet:
+        return rewriter.apply(packets) or packets
+
+    return edit
+
+
+def _launch_time_text(config: ReplayConfig) -> str:
+    if not config.launch_time:
+        return ""
+    return "not to be had from this driver or kernel; the sender waits for each packet's time"

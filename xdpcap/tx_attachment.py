@@ -1,0 +1,147 @@
+"""One interface made ready for sending: a socket with a TX ring on each queue.
+
+Some drivers (ixgbe, i40e) let a zero-copy TX socket bind only while a native program is
+attached.  Where zero-copy is refused without one, the recording program is attached with
+no socket in its map, so that it passes every packet to the kernel stack.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+
+from xdpcap import kernel
+from xdpcap._bpf import Program
+from xdpcap._umem import Umem
+from xdpcap._xsk import Xsk
+from xdpcap.attachment import CARRIER_WAIT_S, variants
+from xdpcap.errors import KernelError, UsageError
+from xdpcap.net import Link, rx_queue_count, wait_for_carrier
+from xdpcap.replay_config import ReplayConfig
+
+log = logging.getLogger(__name__)
+
+# The fill ring is not used for sending; the kernel wants one all the same.
+FILL_SIZE = 64
+_REFUSED = {errno.EOPNOTSUPP, errno.EINVAL, errno.EPROTONOSUPPORT, errno.ENXIO}
+
+
+class TxAttachment:
+    """Sockets for `queues` of one interface.
+
+    Raises KernelError or UsageError with nothing left attached.
+    """
+
+    def __init__(self, config: ReplayConfig, link: Link, queues: tuple[int, ...]) -> None:
+        self.link = link
+        self.queues = queues
+        self.program: Program | None = None
+        self.xsks: dict[int, Xsk] = {}
+        self._config = config
+        self._umems: list[Umem] = []
+        try:
+            if config.attach in ("native", "generic"):
+                self._attach(config.attach)
+            for queue in queues:
+                self.xsks[queue] = self._bind(queue)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def attach_mode(self) -> str:
+        """The mode of our passing program, or "none"."""
+        return (self.program.attach_mode or "none") if self.program is not None else "none"
+
+    @property
+    def zero_copy(self) -> bool:
+        """Whether every queue sends without a copy."""
+        return all(xsk.zero_copy for xsk in self.xsks.values())
+
+    def _attach(self, mode: str) -> None:
+        variant = next(variants())
+        program = Program(variant.path, rx_queue_count(self.link.name), clock=variant.clock)
+        try:
+            program.attach(self.link.index, mode, link=kernel.has_bpf_link())
+        except UsageError as exc:
+            program.close()
+            raise UsageError(f"{self.link.name}: {exc}".replace("IFACE", self.link.name)) from None
+        except KernelError:
+            program.close()
+            raise
+        self.program = program
+        if self.link.carrier and not wait_for_carrier(self.link.name, CARRIER_WAIT_S):
+            log.warning("%s: no carrier after %g s", self.link.name, CARRIER_WAIT_S)
+
+    def _bind(self, queue: int) -> Xsk:
+        wanted = self._config.zero_copy
+        if wanted == "off":
+            return self._socket(queue, False)
+        try:
+            return self._socket(queue, True)
+        except KernelError as exc:
+            if exc.errno not in _REFUSED:
+                raise
+            refusal = exc
+        if self._may_need_program():
+            with contextlib.suppress(KernelError):
+                self._attach("native")
+                return self._socket(queue, True)
+            self._detach()
+        if wanted == "require":
+            raise refusal
+        return self._socket(queue, False)
+
+    def _may_need_program(self) -> bool:
+        # No virtual driver has zero-copy; attaching would only disturb its link.
+        virtual = self.link.kind in ("veth", "dummy", "bridge", "tun")
+        return self._config.attach == "auto" and self.program is None and not virtual
+
+    def _socket(self, queue: int, zero_copy: bool) -> Xsk:
+        config = self._config
+        umem = Umem(
+            config.umem_size_bytes,
+            frame_size=config.frame_size,
+            fill_size=FILL_SIZE,
+            completion_size=config.ring_size,
+        )
+        try:
+            xsk = Xsk(
+                umem,
+                self.link.name,
+                queue,
+                rx_size=0,
+                tx_size=config.ring_size,
+                zero_copy=zero_copy,
+                multi_buffer=kernel.has_multi_buffer(),
+                need_wakeup=kernel.has_need_wakeup(),
+            )
+        except BaseException:
+            umem.close()
+            raise
+        self._umems.append(umem)
+        return xsk
+
+    def tx_errors(self) -> dict[str, int]:
+        """tx_invalid_descs and tx_ring_empty of all queues together (XDP_STATISTICS)."""
+        sums = {"tx_invalid_descs": 0, "tx_ring_empty": 0}
+        for xsk in self.xsks.values():
+            stats = xsk.statistics()
+            for name in sums:
+                sums[name] += stats[name]
+        return sums
+
+    def _detach(self) -> None:
+        if self.program is not None:
+            self.program.close()
+            self.program = None
+
+    def close(self) -> None:
+        """Detach, then close sockets, then memory; safe on a half-made object."""
+        self._detach()
+        for xsk in self.xsks.values():
+            xsk.close()
+        for umem in self._umems:
+            with contextlib.suppress(ValueError):
+                umem.close()
