@@ -325,4 +325,4 @@ def _editor(config: ReplayConfig) -> Any:
 def _launch_time_text(config: ReplayConfig) -> str:
     if not config.launch_time:
         return ""
-    return "not to be had from this driver or kernel; the sender waits for each packet's time"
+    return "not handed to the NIC by this version; the sender waits for each packet's time"

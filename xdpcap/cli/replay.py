@@ -150,7 +150,7 @@ _section = partial(section, ReplayConfig)
     (
         "launch_time",
         ("--launch-time",),
-        "Let the NIC send each packet at its time (Linux 6.15; igc, stmmac).",
+        "Let the NIC send each packet at its time; not in this version yet.",
         FLAG,
     ),
     ("late_s", ("--late",), "Count packets later than this as late.", takes(DURATION)),
