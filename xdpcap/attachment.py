@@ -56,6 +56,26 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     )
 
 
+def attach_program(link: Link, variant: Variant, queue_count: int, mode: str) -> Program:
+    """The recording program, loaded for so many queues and attached; nothing stays on failure."""
+    program = Program(variant.path, queue_count, clock=variant.clock)
+    try:
+        program.attach(link.index, mode, link=kernel.has_bpf_link())
+    except UsageError as exc:
+        program.close()
+        raise UsageError(f"{link.name}: {exc}".replace("IFACE", link.name)) from None
+    except KernelError:
+        program.close()
+        raise
+    return program
+
+
+def await_carrier(link: Link) -> None:
+    """A link that had a carrier before may lose it for seconds when a program is attached."""
+    if link.carrier and not wait_for_carrier(link.name, CARRIER_WAIT_S):
+        log.warning("%s: no carrier after %g s", link.name, CARRIER_WAIT_S)
+
+
 class Attachment:
     """The recording program on one interface and a socket on each of `queues`.
 
@@ -83,8 +103,7 @@ class Attachment:
         try:
             if not wait_for_carrier(link.name, 0.0):
                 log.info("%s: waiting for the carrier after attaching", link.name)
-                if link.carrier and not wait_for_carrier(link.name, CARRIER_WAIT_S):
-                    log.warning("%s: no carrier after %g s", link.name, CARRIER_WAIT_S)
+                await_carrier(link)
             for queue in queues:
                 self._bind(queue)
         except BaseException:
@@ -103,7 +122,7 @@ class Attachment:
         for mode in modes:
             for variant in variants():
                 try:
-                    return self._try_attach(variant, mode), variant
+                    return attach_program(self.link, variant, self._map_queues, mode), variant
                 except KernelError as exc:
                     # The first word is about the best mode: that is the one to report.
                     failure = failure or exc
@@ -112,18 +131,6 @@ class Attachment:
                     log.debug("%s", exc)
         assert failure is not None
         raise failure
-
-    def _try_attach(self, variant: Variant, mode: str) -> Program:
-        program = Program(variant.path, self._map_queues, clock=variant.clock)
-        try:
-            program.attach(self.link.index, mode, link=kernel.has_bpf_link())
-        except UsageError as exc:
-            program.close()
-            raise UsageError(f"{self.link.name}: {exc}".replace("IFACE", self.link.name)) from None
-        except KernelError:
-            program.close()
-            raise
-        return program
 
     # -- sockets ------------------------------------------------------------------------
 

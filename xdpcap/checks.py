@@ -70,6 +70,17 @@ def cpu_list(cpus: Sequence[int] | None) -> Iterator[str]:
             )
 
 
+def modes(attach: str, choices: tuple[str, ...], zero_copy: str) -> Iterator[str]:
+    """--attach, of which a command has `choices`, and --zero-copy; each and together."""
+    yield from one_of("--attach", attach, choices)
+    yield from one_of("--zero-copy", zero_copy, ZERO_COPY_MODES)
+    if attach == "generic" and zero_copy == "require":
+        yield (
+            "--zero-copy require with --attach generic: zero-copy needs the driver's own XDP; "
+            "use --attach native, or --zero-copy off"
+        )
+
+
 def ranges(*rows: Range) -> Iterator[str]:
     """Numbers that are too small or too large; None passes."""
     for option, value, least, most, way_out in rows:

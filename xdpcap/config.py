@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from xdpcap import checks
-from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S, ZERO_COPY_MODES
+from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
 from xdpcap.units import KIB, MIB, format_size
 
@@ -150,17 +150,11 @@ def _source(c: RecordConfig) -> Iterator[str]:
 
 
 def _attachment(c: RecordConfig) -> Iterator[str]:
-    yield from checks.one_of("--attach", c.attach, ATTACH_MODES)
-    yield from checks.one_of("--zero-copy", c.zero_copy, ZERO_COPY_MODES)
+    yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
     if c.attach == "offload":
         yield (
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
             "use --attach native, or leave it out"
-        )
-    if c.attach == "generic" and c.zero_copy == "require":
-        yield (
-            "--zero-copy require with --attach generic: zero-copy needs the driver's own XDP; "
-            "use --attach native, or --zero-copy off"
         )
     yield from checks.cpu_list(c.cpus)
 

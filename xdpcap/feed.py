@@ -147,14 +147,19 @@ class Feed:
                 while not reader.ended:
                     reader.read(packets)
 
-    def _check(self) -> None:
-        """Read everything once and keep nothing, since --strict sends all or nothing."""
-        packets = PacketSet()
+    def _portions(self) -> Iterator[PacketSet]:
+        """The files piece by piece, up to their end or until the feed is stopped."""
         for path in self._config.files:
             with self._open(path) as reader:
                 while not reader.ended and not self._stopped.is_set():
-                    packets.clear()
+                    packets = PacketSet()
                     reader.read(packets, max_bytes=BATCH_BYTES)
+                    yield packets
+
+    def _check(self) -> None:
+        """Read everything once and keep nothing, since --strict sends all or nothing."""
+        for _ in self._portions():
+            pass
         self.reading = Reading()
 
     def _note(self, reader: CaptureReader, damage: str | None) -> None:
@@ -196,13 +201,9 @@ class Feed:
 
     def _read_ahead(self, ahead: queue.Queue[Batch | BaseException | None]) -> None:
         try:
-            for path in self._config.files:
-                with self._open(path) as reader:
-                    while not reader.ended and not self._stopped.is_set():
-                        packets = PacketSet()
-                        reader.read(packets, max_bytes=BATCH_BYTES)
-                        if len(packets):
-                            self._put(ahead, self._batch(packets))
+            for packets in self._portions():
+                if len(packets):
+                    self._put(ahead, self._batch(packets))
         except (XdpcapError, OSError) as exc:
             ahead.put(exc)
             return

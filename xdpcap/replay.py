@@ -18,12 +18,12 @@ from xdpcap.events import Events
 from xdpcap.feed import Batch, Feed
 from xdpcap.net import netns
 from xdpcap.replay_config import ReplayConfig
-from xdpcap.replay_report import Progress, build_report
+from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay_verdict import ReplayVerdict
 from xdpcap.sender import Job, Sender
 from xdpcap.split import open_sides
 from xdpcap.tx_attachment import TxAttachment
-from xdpcap.verify import Recorder, SentLog, compare, differs
+from xdpcap.verify import Recorder, SentLog, compare
 
 # From the decision to start until the first packet: threads are up by then.
 LEAD_NS = 20_000_000
@@ -200,11 +200,8 @@ class ReplaySession:
         result = compare(self._log.sent(counts), arrived)
         result["recorder"] = report["total"]
         if differs(result):
-            self._problems.append(
-                f"--verify {self._config.verify}: {result['missing']} missing, "
-                f"{result['extra']} extra, {result['changed']} changed, "
-                f"{result['reordered']} reordered"
-            )
+            found = ", ".join(f"{result[name]} {name}" for name in DIFFERENCES)
+            self._problems.append(f"--verify {self._config.verify}: {found}")
         return result
 
     # -- sending ----------------------------------------------------------------------------

@@ -248,13 +248,7 @@ def _edits(c: ReplayConfig) -> Iterator[str]:
 
 
 def _attachment(c: ReplayConfig) -> Iterator[str]:
-    yield from checks.one_of("--attach", c.attach, ATTACH_MODES)
-    yield from checks.one_of("--zero-copy", c.zero_copy, checks.ZERO_COPY_MODES)
-    if c.attach == "generic" and c.zero_copy == "require":
-        yield (
-            "--zero-copy require with --attach generic: zero-copy needs the driver's own XDP; "
-            "use --attach native, or --zero-copy off"
-        )
+    yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
     yield from checks.cpu_list(c.cpus)
 
 

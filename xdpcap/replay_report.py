@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from xdpcap.replay_config import ReplayConfig
     from xdpcap.sender import Sender
     from xdpcap.tx_attachment import TxAttachment
+
+# What --verify can find, as the report names it.
+DIFFERENCES = ("missing", "extra", "changed", "reordered")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,22 @@ def quantile(buckets: Sequence[tuple[int, int]], share: float) -> int:
     return buckets[-1][0] if buckets else 0
 
 
+def spread(buckets: Sequence[tuple[int, int]], least: int, most: int) -> dict[str, int]:
+    """How times in ns are distributed; `least` and `most` are exact, buckets need not be."""
+    return {
+        "min_ns": least,
+        "p50_ns": quantile(buckets, 0.5),
+        "p99_ns": quantile(buckets, 0.99),
+        "p99_9_ns": quantile(buckets, 0.999),
+        "max_ns": most,
+    }
+
+
+def differs(verify: Mapping[str, Any]) -> bool:
+    """Whether anything arrived otherwise than it was sent; the gaps do not count."""
+    return any(verify.get(name, 0) for name in DIFFERENCES)
+
+
 def merge(histograms: Iterable[Sequence[tuple[int, int]]]) -> list[tuple[int, int]]:
     """Several queues' histograms as one."""
     sums: dict[int, int] = {}
@@ -55,12 +74,9 @@ def timing(senders: Sequence[Sender]) -> dict[str, int] | None:
     if not bounds:
         return None
     histogram = merge(sender.transmitter.lateness for sender in senders)
+    least, most = min(bound[0] for bound in bounds), max(bound[1] for bound in bounds)
     return {
-        "min_ns": min(least for least, _ in bounds),
-        "p50_ns": quantile(histogram, 0.5),
-        "p99_ns": quantile(histogram, 0.99),
-        "p99_9_ns": quantile(histogram, 0.999),
-        "max_ns": max(most for _, most in bounds),
+        **spread(histogram, least, most),
         "late": sum(sender.transmitter.counters[3] for sender in senders),
     }
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 
 from xdpcap import kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
-from xdpcap.attachment import CARRIER_WAIT_S, variants
-from xdpcap.errors import KernelError, UsageError
-from xdpcap.net import Link, rx_queue_count, wait_for_carrier
+from xdpcap.attachment import attach_program, await_carrier
+from xdpcap.errors import KernelError
+from xdpcap.net import Link, rx_queue_count
 from xdpcap.replay_config import ReplayConfig
-
-log = logging.getLogger(__name__)
+from xdpcap.variants import variants
 
 # The fill ring is not used for sending; the kernel wants one all the same.
 FILL_SIZE = 64
@@ -60,19 +58,9 @@ class TxAttachment:
         return all(xsk.zero_copy for xsk in self.xsks.values())
 
     def _attach(self, mode: str) -> None:
-        variant = next(variants())
-        program = Program(variant.path, rx_queue_count(self.link.name), clock=variant.clock)
-        try:
-            program.attach(self.link.index, mode, link=kernel.has_bpf_link())
-        except UsageError as exc:
-            program.close()
-            raise UsageError(f"{self.link.name}: {exc}".replace("IFACE", self.link.name)) from None
-        except KernelError:
-            program.close()
-            raise
-        self.program = program
-        if self.link.carrier and not wait_for_carrier(self.link.name, CARRIER_WAIT_S):
-            log.warning("%s: no carrier after %g s", self.link.name, CARRIER_WAIT_S)
+        queue_count = rx_queue_count(self.link.name)
+        self.program = attach_program(self.link, next(variants()), queue_count, mode)
+        await_carrier(self.link)
 
     def _bind(self, queue: int) -> Xsk:
         wanted = self._config.zero_copy

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.replay_report import quantile
+from xdpcap.replay_report import spread
 from xdpcap.savefile.reader import read_packets
 from xdpcap.sender import Job
 
@@ -203,11 +204,6 @@ def compare(sent: Sequence[Sequence[Sent]], arrived: Sequence[Arrived]) -> dict[
     }
 
 
-def differs(result: dict[str, Any]) -> bool:
-    """Whether anything arrived otherwise than it was sent; the gaps do not count."""
-    return any(result[name] for name in ("missing", "extra", "changed", "reordered"))
-
-
 def _same_lengths(missing: Counter[Any], extra: Counter[Any]) -> int:
     by_length: Counter[int] = Counter()
     for (_, length), number in missing.items():
@@ -235,8 +231,6 @@ def _next(positions: dict[Digest, deque[int]], wanted: Digest) -> int | None:
 
 def _longest_rising(places: Iterable[int]) -> int:
     """Length of the longest rising subsequence (patience sorting)."""
-    from bisect import bisect_left
-
     ends: list[int] = []
     for place in places:
         at = bisect_left(ends, place)
@@ -262,10 +256,4 @@ def _gap_report(gaps: list[int]) -> dict[str, int] | None:
     if not gaps:
         return None
     histogram = sorted(Counter(gaps).items())
-    return {
-        "min_ns": histogram[0][0],
-        "p50_ns": quantile(histogram, 0.5),
-        "p99_ns": quantile(histogram, 0.99),
-        "p99_9_ns": quantile(histogram, 0.999),
-        "max_ns": histogram[-1][0],
-    }
+    return spread(histogram, histogram[0][0], histogram[-1][0])

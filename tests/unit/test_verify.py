@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from xdpcap.errors import UsageError
-from xdpcap.verify import Arrived, Recorder, Sent, compare, differs, digest
+from xdpcap.replay_report import differs
+from xdpcap.verify import Arrived, Recorder, Sent, compare, digest
 
 GAP_NS = 1_000_000
 

@@ -26,7 +26,7 @@ from xdpcap.cli.columns import (
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.cli.live import clock_text, status_line
 from xdpcap.cli.opening import headline, labelled, warning_lines
-from xdpcap.replay_report import Progress
+from xdpcap.replay_report import DIFFERENCES, Progress, differs
 from xdpcap.replay_verdict import ReplayVerdict, wire_bits
 from xdpcap.units import (
     format_bytes,
@@ -47,7 +47,6 @@ SKIPPED = {
     "too_long": ("too long for the MTU", "; raise it on both ends"),
     "too_short": ("shorter than an Ethernet header", ""),
 }
-DIFFERENCES = ("missing", "extra", "changed", "reordered")
 TITLES = {
     "queue": "queue",
     "sent": "sent",
@@ -308,8 +307,7 @@ def _quantiles(figures: Report) -> str:
 
 
 def _differs(report: Report) -> bool:
-    verify = report["verify"]
-    return verify is not None and any(verify.get(name, 0) for name in DIFFERENCES)
+    return report["verify"] is not None and differs(report["verify"])
 
 
 def verify_lines(report: Report) -> list[str]:
