@@ -89,11 +89,13 @@ class PostRotate:
         if not self._thread.is_alive():
             return
         left = self._drain()
-        text = f"left running: {self._running}"
+        # It may have ended since.
+        parts = [f"left running: {running}"] if (running := self._running) else []
         if left:
             files = "1 file waits" if len(left) == 1 else f"{len(left)} files wait"
-            text += f"; {files} behind it, seen to by process {self._hand_over(left)}"
-        self._report(f"post-rotate: {text}")
+            parts.append(f"{files} behind it, seen to by process {self._hand_over(left)}")
+        if parts:
+            self._report(f"post-rotate: {'; '.join(parts)}")
 
     def _hand_over(self, paths: Sequence[str]) -> int:
         """Have a process of its own run the command on these; returns its id."""
