@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 
 from benchmarks.recorders import BenchmarkError, Outcome, Place, Recorder, count_packets
 from xdpcap.lab.pair import RX_NAME
@@ -42,14 +43,8 @@ def _tcpdump() -> Recorder:
             *("-B", str(BUFFER_MIB * 1024), "--time-stamp-precision", "nano"),
         ]
 
-    def read(place: Place, stdout: str, stderr: str) -> Outcome:
-        return _outcome(
-            place,
-            captured=_figure(r"^(\d+) packets? captured", stderr),
-            dropped=_figure(r"^(\d+) packets? dropped by kernel", stderr),
-        )
-
-    return Recorder("tcpdump", argv, "listening on", read, skb=True, program="tcpdump")
+    captured, dropped = r"^(\d+) packets? captured", r"^(\d+) packets? dropped by kernel"
+    return _peer("tcpdump", argv, "listening on", captured, dropped)
 
 
 def _dumpcap() -> Recorder:
@@ -57,14 +52,9 @@ def _dumpcap() -> Recorder:
         return ["dumpcap", "-i", RX_NAME, "-w", str(place.directory / "peer"), "-q",
                 "-B", str(BUFFER_MIB)]  # fmt: skip
 
-    def read(place: Place, stdout: str, stderr: str) -> Outcome:
-        return _outcome(
-            place,
-            captured=_figure(r"^Packets captured: (\d+)", stderr),
-            dropped=_figure(r"^Packets received/dropped on interface .*: \d+/(\d+)", stderr),
-        )
-
-    return Recorder("dumpcap", argv, "Capturing on", read, skb=True, program="dumpcap")
+    captured = r"^Packets captured: (\d+)"
+    dropped = r"^Packets received/dropped on interface .*: \d+/(\d+)"
+    return _peer("dumpcap", argv, "Capturing on", captured, dropped)
 
 
 def _netsniff_ng() -> Recorder:
@@ -77,22 +67,24 @@ def _netsniff_ng() -> Recorder:
             *("--no-sock-mem", "--no-hwtimestamp", "--bind-cpu", str(place.cpu)),
         ]
 
+    passed, failed = r"^\s*(\d+)\s+packets passed filter", r"^\s*(\d+)\s+packets failed filter"
+    return _peer("netsniff-ng", argv, "Running!", passed, failed)
+
+
+def _peer(
+    program: str, argv: Callable[[Place], list[str]], ready: str, captured: str, dropped: str
+) -> Recorder:
+    """A recorder whose own figures match the patterns `captured` and `dropped`."""
+
     def read(place: Place, stdout: str, stderr: str) -> Outcome:
-        text = stdout + stderr
-        return _outcome(
-            place,
-            captured=_figure(r"^\s*(\d+)\s+packets passed filter", text),
-            dropped=_figure(r"^\s*(\d+)\s+packets failed filter", text),
-        )
+        said = stdout + stderr
+        kept = count_packets(place.files)
+        if kept == 0:
+            raise BenchmarkError("it received nothing; is GRO on at the receiver?")
+        report = {"captured": _figure(captured, said), "dropped": _figure(dropped, said)}
+        return Outcome(kept, report)
 
-    return Recorder("netsniff-ng", argv, "Running!", read, skb=True, program="netsniff-ng")
-
-
-def _outcome(place: Place, **report: int | None) -> Outcome:
-    kept = count_packets(place.files)
-    if kept == 0:
-        raise BenchmarkError("it received nothing; is GRO on at the receiver?")
-    return Outcome(kept, report)
+    return Recorder(program, argv, ready, read, skb=True, program=program)
 
 
 def _figure(pattern: str, text: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +37,23 @@ def raising(error: BaseException) -> Callable[[], int]:
         raise error
 
     return ends
+
+
+def session_double(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleNamespace:
+    """Stands in for `xdpcap.NAME.NAME_session`.
+
+    `configs` are those it was called with; `ends()` gives the exit code, or raises.
+    """
+    double = SimpleNamespace(configs=[], ends=lambda: 0)
+
+    def session(config: Any, ui: Any) -> int:
+        double.configs.append(config)
+        result: int = double.ends()
+        return result
+
+    module = SimpleNamespace(**{f"{name}_session": session})
+    monkeypatch.setitem(sys.modules, f"xdpcap.{name}", module)
+    return double
 
 
 def xdpcap(*argv: str, **settings: Any) -> subprocess.CompletedProcess[str]:

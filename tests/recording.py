@@ -32,7 +32,7 @@ QUIET_READY_S = 0.5
 POLL_S = 0.01
 
 
-def _sanitizer() -> dict[str, str]:
+def sanitizer() -> dict[str, str]:
     """The environment that puts AddressSanitizer under our own code (see conftest.py)."""
     preload = os.environ.get("XDPCAP_TEST_PRELOAD")
     return {"LD_PRELOAD": preload} if preload else {}
@@ -99,7 +99,7 @@ class Recorder:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env={**os.environ, **_sanitizer(), **(env or {})},
+                env={**os.environ, **sanitizer(), **(env or {})},
                 preexec_fn=preexec,
             )
         if ready:

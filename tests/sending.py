@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recording import ROOT, _sanitizer
+from recording import ROOT, sanitizer
 
 from xdpcap.lab import Lab, in_netns
 
@@ -64,7 +64,7 @@ class Replay:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **_sanitizer()},
+            env={**os.environ, **sanitizer()},
         )
 
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 10.0) -> Sent:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command_line import one_line, raising, run, xdpcap
+from command_line import one_line, raising, run, session_double, xdpcap
 
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.record import record_command
@@ -25,17 +25,7 @@ ARGV = ["record", "-i", "v0", "-o", "captures"]
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the recording: keeps the configuration, and ends as `ends` says."""
-    double = SimpleNamespace(configs=[], ends=lambda: 0)
-
-    def record_session(config: RecordConfig, ui: Any) -> int:
-        double.configs.append(config)
-        result: int = double.ends()
-        return result
-
-    monkeypatch.setitem(
-        sys.modules, "xdpcap.record", SimpleNamespace(record_session=record_session)
-    )
-    return double
+    return session_double(monkeypatch, "record")
 
 
 def test_without_options_the_configuration_is_the_documented_default(session: Any) -> None:

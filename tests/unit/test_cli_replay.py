@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from command_line import one_line, raising, run, xdpcap
+from command_line import one_line, raising, run, session_double, xdpcap
 
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.replay import replay_command
@@ -26,17 +26,7 @@ MAC = b"\x02\0\0\0\0\1"
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the replay: keeps the configuration, and ends as `ends` says."""
-    double = SimpleNamespace(configs=[], ends=lambda: 0)
-
-    def replay_session(config: ReplayConfig, ui: Any) -> int:
-        double.configs.append(config)
-        result: int = double.ends()
-        return result
-
-    monkeypatch.setitem(
-        sys.modules, "xdpcap.replay", SimpleNamespace(replay_session=replay_session)
-    )
-    return double
+    return session_double(monkeypatch, "replay")
 
 
 def test_without_options_the_configuration_is_the_documented_default(session: Any) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from mmap import PAGESIZE
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from refusals import accepted, refusal_of
 
 from xdpcap.config import MAX_SNAPLEN, RecordConfig
 from xdpcap.errors import UsageError
@@ -20,19 +22,8 @@ from xdpcap.units import KIB, MIB
 GOOD = RecordConfig(interfaces=("v0",), output="captures")
 
 
-def refusal(**changes: Any) -> str:
-    """The one line with which `GOOD` with `changes` is refused."""
-    with pytest.raises(UsageError) as caught:
-        replace(GOOD, **changes).validate()
-    assert caught.value.exit_code == 2
-    line = str(caught.value)
-    assert "\n" not in line
-    assert "; " in line, f"no way out: {line}"
-    return line
-
-
-def accept(**changes: Any) -> None:
-    replace(GOOD, **changes).validate()
+refusal = partial(refusal_of, GOOD)
+accept = partial(accepted, GOOD)
 
 
 def test_the_defaults_are_valid_and_cannot_be_changed_afterwards() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import FrozenInstanceError, replace
+from functools import partial
 from ipaddress import ip_network
 from mmap import PAGESIZE
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import accepted, refusal_of
 
 from xdpcap.errors import UsageError
 from xdpcap.replay_config import ReplayConfig
@@ -21,19 +23,8 @@ GOOD = ReplayConfig(files=("a.pcap",), interface="v0")
 TWO_SIDES = {"second_interface": "v1", "split": "10.0.0.0/8"}
 
 
-def refusal(**changes: Any) -> str:
-    """The one line with which `GOOD` with `changes` is refused."""
-    with pytest.raises(UsageError) as caught:
-        replace(GOOD, **changes).validate()
-    assert caught.value.exit_code == 2
-    line = str(caught.value)
-    assert "\n" not in line
-    assert "; " in line, f"no way out: {line}"
-    return line
-
-
-def accept(**changes: Any) -> None:
-    replace(GOOD, **changes).validate()
+refusal = partial(refusal_of, GOOD)
+accept = partial(accepted, GOOD)
 
 
 def test_the_defaults_are_valid_and_cannot_be_changed_afterwards() -> None:
