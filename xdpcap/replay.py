@@ -219,9 +219,18 @@ class ReplaySession:
         deadline_ns = 0
         if config.duration_s is not None:
             deadline_ns = begun_ns + int(config.duration_s * 1e9)
+        self._leave_cpus()
         for sender in self._all:
             sender.start(begun_ns, deadline_ns)
         return begun_ns
+
+    def _leave_cpus(self) -> None:
+        """Keep this thread, and those it makes, off the CPUs that senders have to themselves."""
+        allowed = os.sched_getaffinity(0)
+        others = allowed - set(self._config.cpus or ())
+        if others and others != allowed:
+            os.sched_setaffinity(0, others)
+            self._stack.callback(os.sched_setaffinity, 0, allowed)
 
     def _start_feeding(self, first: Batch, batches: Any) -> None:
         passes = self._config.loop if self._feed.preload else 1

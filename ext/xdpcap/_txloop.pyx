@@ -58,8 +58,9 @@ cdef extern from *:
     int clzll "__builtin_clzll"(unsigned long long value) nogil
 
 cdef enum:
-    # The last stretch before a packet's time is waited for awake.
-    SPIN_NS = 60000
+    # The last stretch before a packet's time is waited for awake.  A CPU that sleeps for a
+    # few microseconds wakes late now and then: a halted virtual one up to milliseconds.
+    SPIN_NS = 2000000
     SLEEP_MOST_NS = 50000000    # so that a stop is seen
     # Without a completion or a free slot for so long the device is stuck.
     STUCK_NS = 2000000000
@@ -316,9 +317,12 @@ cdef TxReason tx_drain(TxState *t, uint64_t patience_ns) noexcept nogil:
 
 
 cdef void tx_run_bare(TxState *t) noexcept nogil:
-    """The limit of what can be sent: post frame after frame, without looking at packets."""
-    cdef uint32_t index = 0, count, i
-    cdef uint64_t frame = 0
+    """The limit of what can be sent: post frame after frame, without looking at packets.
+
+    All packets of the set are as long as the first, of one frame each, and laid out.
+    """
+    cdef uint32_t index = 0, count, i, length = t.entries[t.order[0]].length
+    cdef uint64_t which = 0
     cdef xdp_desc *desc
     while not atomic_load_int(&t.stop, __ATOMIC_RELAXED):
         count = xsk_prod_nb_free(t.tx, t.batch)
@@ -327,10 +331,10 @@ cdef void tx_run_bare(TxState *t) noexcept nogil:
         if count and xsk_ring_prod__reserve(t.tx, count, &index) == count:
             for i in range(count):
                 desc = xsk_ring_prod__tx_desc(t.tx, index + i)
-                desc.addr = t.placed[frame % t.count]
-                desc.len = t.entries[t.order[frame % t.count]].length
+                desc.addr = t.placed[which]
+                desc.len = length
                 desc.options = 0
-                frame += 1
+                which = which + 1 if which + 1 < t.count else 0
             xsk_ring_prod__submit(t.tx, count)
             t.frames_out += count
         if _kick(t) == TX_FAILED:

@@ -144,7 +144,7 @@ _section = partial(section, ReplayConfig)
     (
         "timer",
         ("--timer",),
-        "spin: wait awake for the last microseconds; sleep: less exact, spares the CPU.",
+        "spin: wait awake for the last 2 ms; sleep: less exact, spares the CPU.",
         takes(click.Choice(TIMERS), "TIMER"),
     ),
     (
