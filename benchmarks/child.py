@@ -1,4 +1,4 @@
-"""A recorder running in the lab's receiver namespace, watched by its CPU clock."""
+"""A process running in one of the lab's namespaces, watched by its CPU clock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import resource
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks.recorders import BenchmarkError, Place, Recorder
+from benchmarks.recorders import BenchmarkError, Place
 from xdpcap.lab.namespaces import in_netns
 
 READY_TIMEOUT_S = 20.0
@@ -29,24 +31,44 @@ CPUCLOCK_SCHED = 2
 TAIL_LINES = 3
 
 
-class Child:
-    """One recorder process; a context manager that leaves none behind.
+class Program(Protocol):
+    """What can run as a child: a recorder, or a sender."""
 
-    Its packets go to `place`, what it says to `stdout` and `stderr` in `logs`.
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def ready(self) -> str:
+        """What it says when it has begun; "" when it says nothing."""
+
+    @property
+    def argv(self) -> Callable[[Place], list[str]]:
+        """Its command line."""
+
+
+class Child:
+    """One process in the lab; a context manager that leaves none behind.
+
+    Its files are in `place`; what it says goes to `stdout` and `stderr` in `logs`.
+    Without `pinned` it may run on every CPU, and choose by itself.
     """
 
-    def __init__(self, recorder: Recorder, netns: str, place: Place, logs: Path) -> None:
-        self._name = recorder.name
-        self._ready = recorder.ready
+    def __init__(
+        self, program: Program, netns: str, place: Place, logs: Path, *, pinned: bool = True
+    ) -> None:
+        self._name = program.name
+        self._ready = program.ready
         self._logs = logs
         self._usage: resource.struct_rusage | None = None
         self._status: int | None = None
         with (logs / "stdout").open("wb") as out, (logs / "stderr").open("wb") as err:
-            argv = recorder.argv(place)
-            self.pid = in_netns(netns, _spawn, argv, place.cpu, out.fileno(), err.fileno())
+            cpus = {place.cpu} if pinned else set(range(os.cpu_count() or 1))
+            argv = program.argv(place)
+            self.pid = in_netns(netns, _spawn, argv, cpus, out.fileno(), err.fileno())
 
     def wait_ready(self) -> None:
-        """Return once it records.  Raises BenchmarkError when it ends or hangs instead."""
+        """Return once it has begun.  Raises BenchmarkError when it ends or hangs instead."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while self._ready not in self.stdout + self.stderr:
             self._alive()
@@ -123,9 +145,9 @@ class Child:
         return f"{self._status}: {' / '.join(lines) or 'no word'}"
 
 
-def _spawn(argv: list[str], cpu: int, stdout: int, stderr: int) -> int:
-    """Start a process on one CPU; it inherits this thread's namespace and CPU."""
-    os.sched_setaffinity(0, {cpu})
+def _spawn(argv: list[str], cpus: set[int], stdout: int, stderr: int) -> int:
+    """Start a process; it inherits this thread's namespace and CPUs."""
+    os.sched_setaffinity(0, cpus)
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
     )
