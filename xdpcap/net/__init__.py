@@ -8,6 +8,8 @@ What changes an interface is `Promiscuous` and `OffloadFixes`, and both can be u
 Nothing in here knows AF_XDP sockets; the session (above) decides what to do with the answers.
 """
 
+from xdpcap.net.etf import timed_queues
+from xdpcap.net.ethtool import ptp_clock
 from xdpcap.net.guard import SENDING, refusal
 from xdpcap.net.link import (
     Link,
@@ -22,6 +24,7 @@ from xdpcap.net.link import (
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
+from xdpcap.net.xsk_features import offers_launch_time
 
 __all__ = [
     "SENDING",
@@ -37,11 +40,14 @@ __all__ = [
     "find_link",
     "get_link",
     "list_links",
+    "offers_launch_time",
     "peer_of",
+    "ptp_clock",
     "refusal",
     "rx_missed",
     "rx_queue_count",
     "rx_queues_allocated",
     "spoilers",
+    "timed_queues",
     "wait_for_carrier",
 ]

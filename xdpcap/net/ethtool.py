@@ -34,6 +34,10 @@ ETHTOOL_GDRVINFO = 0x3
 # struct ethtool_drvinfo of linux/ethtool.h: 196 bytes, the driver's name after the command word.
 DRVINFO_SIZE = 196
 DRVINFO_DRIVER = slice(4, 36)
+ETHTOOL_GET_TS_INFO = 0x41
+# struct ethtool_ts_info: 44 bytes, phc_index behind the command and so_timestamping.
+TS_INFO_SIZE = 44
+TS_INFO_PHC_INDEX = 8
 CHANNEL_COUNTS = (
     "rx_count",
     "tx_count",
@@ -86,19 +90,35 @@ def _asking(name: str, question: str) -> Iterator[IoctlEthtool]:
 
 def driver(name: str) -> str:
     """The driver's name (`veth`, `ixgbe`), or "" where the kernel knows none (`lo`)."""
-    answer = ctypes.create_string_buffer(DRVINFO_SIZE)
-    struct.pack_into("=I", answer, 0, ETHTOOL_GDRVINFO)
+    answer = _answer(name, "driver", ETHTOOL_GDRVINFO, DRVINFO_SIZE)
+    name_bytes = b"" if answer is None else answer[DRVINFO_DRIVER].split(b"\0")[0]
+    return name_bytes.decode(errors="replace")
+
+
+def ptp_clock(name: str) -> int | None:
+    """N of the device's PTP hardware clock /dev/ptpN; None when it has none."""
+    answer = _answer(name, "timestamping", ETHTOOL_GET_TS_INFO, TS_INFO_SIZE)
+    if answer is None:
+        return None
+    (index,) = struct.unpack_from("=i", answer, TS_INFO_PHC_INDEX)
+    return index if index >= 0 else None
+
+
+def _answer(name: str, question: str, command: int, size: int) -> bytes | None:
+    """The structure that answers a command without arguments; None where a driver has none."""
+    answer = ctypes.create_string_buffer(size)
+    struct.pack_into("=I", answer, 0, command)
     try:
-        with _asking(name, "driver") as tool:
+        with _asking(name, question) as tool:
             request = struct.pack("16sP16x", name.encode(), ctypes.addressof(answer))
             fcntl.ioctl(tool.sock, SIOCETHTOOL, request)
     except NotSupportedError:
-        return ""
+        return None
     except KernelError as exc:
         if exc.errno in (errno.EOPNOTSUPP, errno.ENOTTY):
-            return ""
+            return None
         raise
-    return answer.raw[DRVINFO_DRIVER].split(b"\0")[0].decode(errors="replace")
+    return answer.raw
 
 
 def speed_mbps(name: str) -> int | None:
