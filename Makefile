@@ -33,7 +33,7 @@ test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k 
 unit: setup ## run the tests that need no privileges
 	$(PY) -m pytest $(PYTEST_ARGS) tests/unit
 
-bench: setup ## measure speed beside its limit, other recorders and fio (root); BENCH_ARGS="--rounds 3"
+bench: setup ## measure speed beside limits and peers (root); BENCH_ARGS="replay --rounds 3"
 	@$(SUDO) scripts/bench $(BENCH_ARGS)
 
 lint: setup ## check style, format and types

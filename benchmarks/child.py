@@ -17,6 +17,7 @@ from xdpcap.lab.namespaces import in_netns
 
 READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 60.0
+FINISH_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 30.0
 # After its ready line a recorder may still have a call or two to make.
 READY_PAUSE_S = 0.3
@@ -94,13 +95,19 @@ class Child:
                 return
         raise BenchmarkError(f"{self._name} is still busy {SETTLE_TIMEOUT_S:g} s after the load")
 
+    def finish(self) -> None:
+        """Wait for its own end.  Raises BenchmarkError when it fails or hangs."""
+        if not self._wait(FINISH_TIMEOUT_S):
+            raise BenchmarkError(f"{self._name} does not end")
+        if self._status:
+            raise BenchmarkError(f"{self._name} ended with {self._ending()}")
+
     def stop(self) -> float:
         """End it with SIGINT; returns the CPU seconds of its whole life (wait4)."""
         os.kill(self.pid, signal.SIGINT)
         if not self._wait(STOP_TIMEOUT_S):
             raise BenchmarkError(f"{self._name} does not stop on SIGINT")
-        if self._status:
-            raise BenchmarkError(f"{self._name} ended with {self._ending()}")
+        self.finish()
         assert self._usage is not None
         return self._usage.ru_utime + self._usage.ru_stime
 

@@ -42,16 +42,16 @@ def _of_scenario(result: Results) -> Iterator[Goal]:
         verdict = MISSED if min(lost) else REACHED if not max(lost) else UNDECIDED
         yield Goal(name, "no packet lost", f"{_range(lost, ',.0f')} lost", verdict)
         used = [sample.cpu_ns for sample in ours.samples]
-        yield _bounded(name, f"CPU under {CPU_NS:.0f} ns a packet", used, CPU_NS, less=True)
+        yield bounded(name, f"CPU under {CPU_NS:.0f} ns a packet", used, CPU_NS, less=True)
         share = [sample.pps / sample.reference_pps for sample in ours.samples]
         asked = f"{SHARE_OF_DROP_LOOP:.0%} of the drop loop's packets/s"
-        yield _bounded(name, asked, share, SHARE_OF_DROP_LOOP)
+        yield bounded(name, asked, share, SHARE_OF_DROP_LOOP)
     else:
         # What no recorder could keep up with is not asked: the files' own limit counts.
         share = result.shares_of_limit()
         if share:
             asked = f"{SHARE_OF_LIMIT:.0%} of fio's or the drop loop's bytes/s, the lower"
-            yield _bounded(name, asked, share, SHARE_OF_LIMIT)
+            yield bounded(name, asked, share, SHARE_OF_LIMIT)
     yield from _against_peers(result)
 
 
@@ -86,14 +86,21 @@ def peer_names(result: Results) -> list[str]:
     ]
 
 
-def _bounded(
-    scenario: str, asked: str, values: Sequence[float], bound: float, *, less: bool = False
+def bounded(
+    scenario: str,
+    asked: str,
+    values: Sequence[float],
+    bound: float,
+    *,
+    less: bool = False,
+    form: str = "",
 ) -> Goal:
     """A goal met at `bound` or more, or with `less` below it; shares are shown in percent."""
     found = against(values, bound)
     reached, missed = (Finding.LESS, Finding.MORE) if less else (Finding.MORE, Finding.LESS)
     verdict = REACHED if found is reached else MISSED if found is missed else UNDECIDED
-    return Goal(scenario, asked, _range(values, ".1%" if bound <= 1 else ".1f"), verdict)
+    form = form or (".1%" if bound <= 1 else ".1f")
+    return Goal(scenario, asked, _range(values, form), verdict)
 
 
 def _range(values: Sequence[float], form: str) -> str:

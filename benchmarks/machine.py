@@ -27,6 +27,7 @@ _VERSIONS = {
     "dumpcap": ("dumpcap", "--version"),
     "netsniff-ng": ("netsniff-ng", "--version"),
     "fio": ("fio", "--version"),
+    "tcpreplay": ("tcpreplay", "--version"),
 }
 
 

@@ -23,6 +23,7 @@ PACKAGES = {
     "netsniff-ng": "netsniff-ng",
     "capinfos": "wireshark-common",
     "fio": "fio",
+    "tcpreplay": "tcpreplay",
 }
 
 

@@ -113,7 +113,7 @@ class Options:
 
 
 def _measure(options: Options) -> tuple[dict[str, Any], list[Results]]:
-    cpus = _cpus()
+    cpus = cpus_to_use()
     scenarios = _scenarios(options)
     recorders = [xdpcap("pcapng"), xdpcap("pcap"), *peers()]
     scenarios, recorders, fio = _choose(options.only, scenarios, recorders)
@@ -210,7 +210,7 @@ def _check(scenarios: list[Scenario], recorders: list[Recorder]) -> None:
             )
 
 
-def _cpus() -> Cpus:
+def cpus_to_use() -> Cpus:
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise UsageError("one CPU to send and one to record are needed; only one is allowed here")

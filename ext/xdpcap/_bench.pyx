@@ -2,7 +2,8 @@
 
 Purpose: run what the hot loop does with a packet (encode, copy, commit to the sink) in
 a loop of its own, and a bare memcpy() of the same bytes beside it.  The inline
-functions are those that the hot loop calls.  No socket, no privileges.
+functions are those that the hot loop calls.  For senders, a loop that does nothing but
+pace.  No socket, no privileges.
 Owner: the thread that made it.
 Frees: when collected.
 """
@@ -97,6 +98,26 @@ cdef bint _record(Bench *b, Sink *s, uint64_t count) noexcept nogil:
             return False
         sink_commit(s, _encode_one(b, s.out), b.size)
     return True
+
+
+def clock_times(uint64_t gap_ns, uint64_t count):
+    """Watch the clock until each of `count` times, `gap_ns` apart; what it showed then.
+
+    Returns 64-bit nanoseconds of CLOCK_MONOTONIC as bytes.  This is what pacing without
+    sending reaches: whatever is late here, the machine has kept from running.
+    """
+    cdef bytearray times = bytearray(count * sizeof(uint64_t))
+    cdef uint64_t *row = <uint64_t *><char *>times
+    cdef uint64_t i, now, due
+    with nogil:
+        due = monotonic_ns() + gap_ns
+        for i in range(count):
+            now = monotonic_ns()
+            while now < due:
+                now = monotonic_ns()
+            row[i] = now
+            due += gap_ns
+    return bytes(times)
 
 
 cdef class Workbench:

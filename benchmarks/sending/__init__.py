@@ -1,0 +1,1 @@
+"""How fast and how exactly replays send, beside their limits and tcpreplay."""

@@ -1,0 +1,22 @@
+"""The limit of pacing as a process: `python -m benchmarks.sending.clock_loop PPS COUNT FILE`.
+
+Watches the clock until each packet's time and sends nothing.  What is late here was kept
+from running by the machine: interrupts, other processes, the hypervisor.  Writes the times
+to FILE as 64-bit integers in the machine's byte order.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from xdpcap._bench import clock_times
+
+
+def main(pps: int, count: int, file: str) -> None:
+    """Write when `count` packets would have left."""
+    Path(file).write_bytes(clock_times(1_000_000_000 // pps, count))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,53 @@
+"""The bare sending loop as a process: `python -m benchmarks.sending.tx_loop INTERFACE FILE`.
+
+The replay's own memory, socket and rings (`TxAttachment`, `Transmitter`), with `run_bare`
+in the place of `run`: the packets of the file are laid out once and posted over and over.
+Ends at SIGINT, and prints its count as one JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+
+from xdpcap._packets import PacketSet
+from xdpcap._plan import divide
+from xdpcap._transmit import Transmitter
+
+from benchmarks.recorders import BenchmarkError
+from xdpcap import net, privileges
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.savefile.reader import read_packets
+from xdpcap.tx_attachment import TxAttachment
+
+
+def main(interface: str, file: str) -> None:
+    """Send the packets of `file` out of queue 0 of `interface` until SIGINT."""
+    signals = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    privileges.raise_memlock()
+    config = ReplayConfig(files=(file,), interface=interface, top_speed=True)
+    packets = PacketSet()
+    for packet in read_packets(file):
+        packets.append(packet.data)
+    attachment = TxAttachment(config, net.get_link(interface), (0,))
+    try:
+        transmitter = Transmitter(attachment.xsks[0], batch=config.batch)
+        if not transmitter.load(packets, divide(packets, 1)[0], place=True):
+            raise BenchmarkError(f"{file} does not fit the UMEM")
+        worker = threading.Thread(target=transmitter.run_bare, name="bare loop")
+        worker.start()
+        signal.sigwait(signals)
+        transmitter.request_stop()
+        worker.join()
+        transmitter.drain()
+        print(json.dumps({"sent": transmitter.counters[2]}))
+        transmitter.close()
+    finally:
+        attachment.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])
