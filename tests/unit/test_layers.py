@@ -30,7 +30,7 @@ FLOORS = {
     3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
     2: {
         *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan"),
-        *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations"),
+        *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations", "_deviceclock"),
     },
     1: {"libxdp", "libbpf", "liburing", "libpcap"},
 }

@@ -1,0 +1,23 @@
+from libc.stdint cimport int64_t, uint64_t
+
+
+# One look at a device's clock between two at CLOCK_MONOTONIC, all in ns.
+cdef struct ClockReading:
+    int64_t before
+    int64_t device
+    int64_t after
+
+
+cdef struct DeviceClock:
+    int id                  # clockid_t
+    int64_t offset_ns       # what to add to CLOCK_MONOTONIC
+    uint64_t stale_ns       # when to measure again, CLOCK_MONOTONIC
+
+
+cdef bint clock_measure(DeviceClock *clock) noexcept nogil
+
+
+cdef inline void clock_refresh(DeviceClock *clock, uint64_t now) noexcept nogil:
+    """Measure again if it is time; what can't be read stays as it was."""
+    if now >= clock.stale_ns:
+        clock_measure(clock)
