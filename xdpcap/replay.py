@@ -20,6 +20,7 @@ from xdpcap.net import netns
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay_verdict import ReplayVerdict
+from xdpcap.replay_warnings import link_warnings, sending_warnings
 from xdpcap.sender import Job, Sender
 from xdpcap.split import open_sides
 from xdpcap.tx_attachment import TxAttachment
@@ -165,6 +166,7 @@ class ReplaySession:
 
     def _announce(self, first: Batch) -> None:
         config, preload = self._config, self._feed.preload
+        warnings = list(sending_warnings(config, self._feed, len(first.packets), len(self._all)))
         for attachment in self._attachments:
             self._ui.verdict(
                 ReplayVerdict(
@@ -179,14 +181,16 @@ class ReplaySession:
                     pace=config.pace_text,
                     launch_time=_launch_time_text(config),
                     kernel=os.uname().release,
-                    warnings=(),
+                    warnings=[*link_warnings(attachment.link), *warnings],
                 )
             )
+            warnings = []  # said once, with the first interface
 
     def _record_far_end(self) -> None:
-        if self._config.verify is None:
+        target = self._config.verify_target
+        if target is None:
             return
-        self._far_end = Recorder(self._config.verify)
+        self._far_end = Recorder(*target)
         self._stack.callback(self._far_end.close)
         self._far_end.wait_ready()
         self._log = SentLog()

@@ -107,6 +107,11 @@ class ReplayConfig:
         return netns or None, interface
 
     @property
+    def recorded_pace(self) -> bool:
+        """Whether packets leave at their recorded times, scaled or not."""
+        return not self.top_speed and self.pps is None and self.mbps is None
+
+    @property
     def pace_text(self) -> str:
         """The pace as the verdict shows it."""
         if self.top_speed:

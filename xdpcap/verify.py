@@ -24,7 +24,7 @@ from itertools import count, islice, pairwise
 from pathlib import Path
 from typing import Any
 
-from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.errors import XdpcapError
 from xdpcap.replay_report import spread
 from xdpcap.savefile.reader import read_packets
 from xdpcap.sender import Job
@@ -100,17 +100,14 @@ class SentLog:
 
 
 class Recorder:
-    """`xdpcap record` on the far end, "IFACE" or "NETNS:IFACE"."""
+    """`xdpcap record` on the far end: `interface` in `namespace`, None for this one."""
 
-    def __init__(self, far_end: str) -> None:
-        namespace, _, interface = far_end.rpartition(":")
-        if not interface:
-            raise UsageError(f"--verify {far_end!r}: name an interface, or NETNS:INTERFACE")
-        self._far_end = far_end
+    def __init__(self, namespace: str | None, interface: str) -> None:
+        self._far_end = interface if namespace is None else f"{namespace}:{interface}"
         self._directory = tempfile.TemporaryDirectory(prefix="xdpcap-verify-")
         command = [sys.executable, "-m", "xdpcap", "record", "-i", interface, "--json", "--force"]
         command += ["-o", self._directory.name, "--stats-interval", "1h"]
-        if namespace:
+        if namespace is not None:
             command += ["--netns", namespace]
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

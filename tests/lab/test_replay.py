@@ -355,6 +355,14 @@ def test_an_interface_that_is_not_there_or_down_is_one_line(lab, tmp_path):
     assert down.returncode == 1 and "ip link set tx0 up" in down.stderr
 
 
+def test_a_far_end_that_is_down_is_told_before_packets_are_lost(lab, tmp_path):
+    file = pcap_file(tmp_path / "in.pcap", numbered(3))
+    lab.set_link("rx0", False)
+    sent = Replay(lab, [file, TOP_SPEED]).wait()
+    assert sent.returncode == 0 and "tx0 has no carrier" in sent.stderr
+    lab.set_link("rx0", True)
+
+
 # -- both directions ------------------------------------------------------------------------
 
 

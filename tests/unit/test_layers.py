@@ -21,7 +21,7 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 FLOORS = {
     8: {"cli"},
     7: {"record", "replay"},
-    6: {"recorder", "outputs", "events", "verify"},
+    6: {"recorder", "outputs", "events", "verify", "replay_warnings"},
     5: {
         *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
         *("feed", "sender", "split", "tx_attachment"),

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
-from xdpcap.errors import UsageError
 from xdpcap.replay_report import differs
-from xdpcap.verify import Arrived, Recorder, Sent, compare, digest
+from xdpcap.verify import Arrived, Sent, compare, digest
 
 GAP_NS = 1_000_000
 
@@ -95,8 +92,3 @@ def test_at_top_speed_there_is_no_gap_to_compare() -> None:
 
 def test_nothing_sent_and_nothing_arrived_is_no_difference() -> None:
     assert not differs(compare([[]], []))
-
-
-def test_a_far_end_without_an_interface_is_refused() -> None:
-    with pytest.raises(UsageError, match="name an interface"):
-        Recorder("somewhere:")
