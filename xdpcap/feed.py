@@ -29,6 +29,10 @@ BATCHES_AHEAD = 4
 COMPRESSION_GUESS = 8
 COMPRESSED = (".gz", ".zst")
 TAG_BYTES = 4
+# Frames that the kernel makes one packet of in copy mode, whatever it was built with; of
+# more it refuses each, and completes them all the same (net/xdp/xsk.c, xsk_build_skb()
+# and xsk_build_skb_zerocopy(); MAX_SKB_FRAGS).
+MOST_FRAMES = 17
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Reading:
 class Feed:
     """Reads `config.files` into batches, edited by `edit` and timed by `pacer`.
 
-    `longest` is the longest frame that can be sent, bytes.  `sides` tells for each packet,
+    `longest` is the longest frame that the MTU allows, bytes.  `sides` tells for each packet,
     as read and before it is edited, which interface it leaves by: 0 or 1.  Raises
     UsageError for what is no capture file; damage is kept in `reading`, or raised with
     --strict.
@@ -82,7 +86,7 @@ class Feed:
         self.reading = Reading()
         self.preload = config.preload if config.preload is not None else _fits(config)
         self._config = config
-        self._longest = longest
+        self._longest = _sendable(config, longest)
         self._pacer = pacer
         self._edit = edit
         self._sides = sides
@@ -208,6 +212,18 @@ class Feed:
             ahead.put(exc)
             return
         ahead.put(None)
+
+
+def _sendable(config: ReplayConfig, longest: int) -> int:
+    """The longest frame without a VLAN tag that the kernel takes of those that the MTU allows."""
+    longest = min(longest, MOST_FRAMES * config.frame_size - TAG_BYTES)
+    needed = -(-(longest + TAG_BYTES) // config.frame_size)
+    if needed > config.ring_size:
+        raise UsageError(
+            f"--ring-size {config.ring_size}: the longest packet that the MTU allows takes "
+            f"{needed} descriptors; use {1 << (needed - 1).bit_length()} or more"
+        )
+    return longest
 
 
 def _adds_tag(config: ReplayConfig) -> bool:
