@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
+from corpus import read_manifest
 from hypothesis import settings
 
 # The tests say what is right, benchmarks/ how fast: a busy machine fails no test.
@@ -14,3 +17,9 @@ settings.load_profile("xdpcap")
 # it, so children get it only from those who start our own code (recording.py).
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
     os.environ["XDPCAP_TEST_PRELOAD"] = os.environ.pop("LD_PRELOAD")
+
+
+@pytest.fixture(scope="module")
+def manifest() -> list[dict[str, Any]]:
+    """What is known of other projects' captures, a record per file (corpus.py)."""
+    return read_manifest()

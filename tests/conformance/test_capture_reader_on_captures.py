@@ -1,20 +1,18 @@
 """What is replayed of other projects' captures: every packet, byte for byte, in order.
 
-The captures are not part of the project: XDPCAP_CAPTURES names their folder, which holds
-a manifest.json with a record per file, made by an independent parser.  The project's own
-reader in `savefile`, which shares no code with libpcap, says what is in each packet.
+The project's own reader in `savefile`, which shares no code with libpcap, says what is in
+each packet.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from corpus import CAPTURES, ETHERNET, RAW_IP, REFUSED, is_capture, is_refused
 from xdpcap._packets import PacketSet
 from xdpcap._reader import CaptureReader
 
@@ -22,40 +20,11 @@ from xdpcap.errors import UsageError
 from xdpcap.savefile.reader import DamageError, read_packets
 from xdpcap.savefile.source import open_source
 
-ROOT = Path(__file__).resolve().parents[2]
-CAPTURES = Path(os.environ.get("XDPCAP_CAPTURES", ROOT.parent / "shared" / "captures"))
-
 MACS = bytes.fromhex("020000000001020000000002")
-ETHERNET, RAW_IP = 1, {101, 228, 229}
 LONGEST = 1 << 18
-
-# libpcap opens none of these; each breaks the format, or has no interface to begin with.
-REFUSED = {
-    "libpcap/pcap-invalid-version-1.pcap": "archaic pcap savefile format",
-    "libpcap/pcap-invalid-version-2.pcap": "unsupported pcap savefile version 2.5",
-    "libpcap/pcapng-invalid-vers-1.pcapng": "unsupported pcapng savefile version 0.1",
-    "libpcap/pcapng-invalid-vers-2.pcapng": "unsupported pcapng savefile version 1.1",
-    "libpcap/shb-option-too-long.pcapng": "header and trailer don't match",
-}
-NO_INTERFACE = re.compile(r"pcapng-test-generator/output_[bl]e/basic/test0(02|17)\.pcapng")
 
 # What libpcap reads the start of only: a later interface differs from the first.
 DIFFERS = re.compile(r"an interface has a (type|snapshot length) \d+ different from the \1 of")
-
-
-@pytest.fixture(scope="module")
-def manifest():
-    if not CAPTURES.is_dir():
-        pytest.skip(f"no captures in {CAPTURES}; XDPCAP_CAPTURES names another folder")
-    return json.loads((CAPTURES / "manifest.json").read_text())
-
-
-def is_capture(entry) -> bool:
-    return not entry["format"].startswith("other:")
-
-
-def is_refused(name: str) -> bool:
-    return name in REFUSED or NO_INTERFACE.fullmatch(name) is not None
 
 
 def first_linktype(entry) -> int | None:

@@ -1,22 +1,13 @@
-"""The reader on other projects' captures, against an independent parser's counts.
-
-The captures are not part of the project: XDPCAP_CAPTURES names their folder,
-which holds a manifest.json with a record per file.
-"""
+"""The reader on other projects' captures, against an independent parser's counts."""
 
 import io
-import json
-import os
 import subprocess
-from pathlib import Path
 
 import pytest
+from corpus import CAPTURES, is_capture
 
 from xdpcap.errors import XdpcapError
 from xdpcap.savefile.reader import DamageError, read_blocks, read_packets
-
-ROOT = Path(__file__).resolve().parents[2]
-CAPTURES = Path(os.environ.get("XDPCAP_CAPTURES", ROOT.parent / "shared" / "captures"))
 
 # Whole files that break a MUST of the drafts; libpcap and Wireshark refuse them as well.
 REFUSED = {
@@ -26,18 +17,6 @@ REFUSED = {
     "gopacket/pcapgo/be/test901.pcapng": "version 2.0 instead of 1.0",
     "gopacket/pcapgo/le/test901.pcapng": "version 2.0 instead of 1.0",
 }
-
-
-@pytest.fixture(scope="module")
-def manifest():
-    path = CAPTURES / "manifest.json"
-    if not path.is_file():
-        pytest.skip(f"no captures in {CAPTURES}; XDPCAP_CAPTURES names another folder")
-    return json.loads(path.read_text())
-
-
-def is_capture(entry) -> bool:
-    return not entry["format"].startswith("other:")
 
 
 def summary(packets) -> dict:

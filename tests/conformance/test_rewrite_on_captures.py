@@ -5,13 +5,12 @@ The captures hold hostile and damaged packets too; none may be made better or wo
 
 from __future__ import annotations
 
-import json
-import os
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+from corpus import CAPTURES
 from xdpcap._flow import hash_of
 from xdpcap._packets import PacketSet
 from xdpcap._reader import CaptureReader
@@ -19,9 +18,6 @@ from xdpcap._rewrite import Rewriter
 
 from xdpcap.errors import UsageError
 from xdpcap.savefile.source import open_source
-
-ROOT = Path(__file__).resolve().parents[2]
-CAPTURES = Path(os.environ.get("XDPCAP_CAPTURES", ROOT.parent / "shared" / "captures"))
 
 MACS = bytes.fromhex("020000000001020000000002")
 CHECKSUMS = ["ip", "tcp", "udp", "icmp", "icmpv6", "igmp", "sctp", "dccp", "vrrp", "hip"]
@@ -33,12 +29,10 @@ GOOD = "1"
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[bytes]:
+def frames(manifest) -> list[bytes]:
     """Every packet of every capture that can be sent on Ethernet."""
-    if not CAPTURES.is_dir():
-        pytest.skip(f"no captures in {CAPTURES}; XDPCAP_CAPTURES names another folder")
     packets = PacketSet()
-    for entry in json.loads((CAPTURES / "manifest.json").read_text()):
+    for entry in manifest:
         fd, name = open_source(str(CAPTURES / entry["file"]))
         try:
             reader = CaptureReader(fd, name, longest=1 << 18, macs=MACS)
