@@ -79,17 +79,25 @@ def await_carrier(link: Link) -> None:
 class Attachment:
     """The recording program on one interface and a socket on each of `queues`.
 
-    Raises KernelError or UsageError with nothing left attached.
+    `tx_size` descriptors to send with; recording has none.  Raises KernelError or
+    UsageError with nothing left attached.
     """
 
     def __init__(
-        self, config: RecordConfig, link: Link, queues: tuple[int, ...], queue_count: int
+        self,
+        config: RecordConfig,
+        link: Link,
+        queues: tuple[int, ...],
+        queue_count: int,
+        *,
+        tx_size: int = 0,
     ) -> None:
         self.link = link
         self.queues = queues
         self.queue_count = queue_count
         self.xsks: dict[int, Xsk] = {}
         self._config = config
+        self._tx_size = tx_size
         self._umems: list[Umem] = []
         self._missed_before = rx_missed(link.name)
         # Packets that the interface has missed since the start, all queues together, as
@@ -158,7 +166,7 @@ class Attachment:
             config.umem_size_bytes,
             frame_size=config.frame_size,
             fill_size=ring_size,
-            completion_size=COMPLETION_SIZE,
+            completion_size=self._tx_size or COMPLETION_SIZE,
             hugepages=config.hugepages,
         )
         self._umems.append(umem)
@@ -177,6 +185,7 @@ class Attachment:
                     self.link.name,
                     queue,
                     rx_size=ring_size,
+                    tx_size=self._tx_size,
                     zero_copy=zero_copy,
                     multi_buffer=multi_buffer,
                     need_wakeup=kernel.has_need_wakeup(),

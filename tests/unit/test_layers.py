@@ -20,13 +20,13 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 # A module imports from the floors below its own.
 FLOORS = {
     8: {"cli"},
-    7: {"record", "replay"},
+    7: {"record", "replay", "ring_bench"},
     6: {"recorder", "outputs", "events", "verify", "replay_warnings"},
     5: {
         *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
         *("feed", "sender", "split", "tx_attachment"),
     },
-    4: {"_capture", "_loop", "_waiting", "_state", "_bench", "_transmit", "_txloop"},
+    4: {"_capture", "_loop", "_waiting", "_state", "_bench", "_transmit", "_txloop", "_ringloop"},
     3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
     2: {
         *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan"),
@@ -40,6 +40,7 @@ LEAVES = {
     *("kernel", "privileges", "variants", "descriptors", "__init__"),
     *("checks", "addresses", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
+    *("ring_bench_config", "ring_bench_report", "cpu_time", "sweep", "sweep_plot"),
 }
 # Beside the floors: imported from GIL floors, they import leaves.
 BESIDE = {"net", "savefile"}

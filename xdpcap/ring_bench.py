@@ -1,0 +1,220 @@
+"""Measure the rings of an interface: the order of set-up and tear-down, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Any, Protocol
+
+from xdpcap import kernel, net, privileges
+from xdpcap._ringloop import RingLoop
+from xdpcap._xsk import Xsk
+from xdpcap.attachment import Attachment
+from xdpcap.cpu_time import machine_busy_s, thread_cpu_s
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.events import Events
+from xdpcap.net import netns
+from xdpcap.ring_bench_config import RingBenchConfig
+from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
+from xdpcap.tx_attachment import TxAttachment
+
+JOIN_S = 5.0
+# From a locally administered address to another, of an EtherType for experiments on one's
+# own network (IEEE 802, clause 9.2.3), which no stack takes for anything.
+HEADER = bytes.fromhex("020000000001 020000000002 88b5")
+
+
+class RingBenchUi(Protocol):
+    """What the session needs of its terminal side."""
+
+    def begin(self, about: dict[str, Any]) -> None: ...
+    def tick(self, now: RingRate, elapsed_s: float) -> None: ...
+
+
+def ring_bench_session(config: RingBenchConfig, ui: RingBenchUi) -> dict[str, Any]:
+    """Run the loops for `config.duration_s`, or until a signal; the report.
+
+    Raises XdpcapError when it can't begin or a loop fails.
+    """
+    config.validate()
+    kernel.require((5, 1) if config.sends else (4, 18), f"bench {config.mode}")
+    kernel.require_af_xdp()
+    with contextlib.ExitStack() as stack:
+        return _Session(config, ui, stack).run()
+
+
+def _frame(size: int) -> bytes:
+    return HEADER + bytes(size - len(HEADER))
+
+
+class _Loop:
+    """One queue's loop in its thread."""
+
+    def __init__(self, config: RingBenchConfig, xsk: Xsk, cpu: int | None) -> None:
+        frame = _frame(config.packet_size) if config.mode == "tx-only" else None
+        self.xsk = xsk
+        self.queue = int(xsk.queue)
+        self.error = 0
+        self._loop = RingLoop(
+            xsk, config.mode, batch=config.batch, busy_poll=config.busy_poll, frame=frame
+        )
+        self._cpu = cpu
+        self._thread = threading.Thread(target=self._main, daemon=True)
+        self._thread.name = f"{config.mode}-{self.queue}"
+        # A thread's clock is gone with it: it waits until its last reading has been taken.
+        self._read = threading.Event()
+        self.ended = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _main(self) -> None:
+        if self._cpu is not None:
+            os.sched_setaffinity(0, {self._cpu})
+        self.error = self._loop.run()
+        self.ended.set()
+        self._read.wait()
+
+    def sample(self) -> RingSample:
+        """Its counters now."""
+        assert self._thread.ident is not None
+        return RingSample(
+            self.queue,
+            self._loop.counters,
+            self.xsk.statistics(),
+            thread_cpu_s(self._thread.ident),
+        )
+
+    def request_stop(self) -> None:
+        self._loop.request_stop()
+
+    def join(self) -> None:
+        """Let the thread go; it must be on its way out."""
+        self._read.set()
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_S)
+
+
+class _Session:
+    def __init__(
+        self, config: RingBenchConfig, ui: RingBenchUi, stack: contextlib.ExitStack
+    ) -> None:
+        self._config = config
+        self._ui = ui
+        self._stack = stack
+        self._loops: list[_Loop] = []
+
+    def run(self) -> dict[str, Any]:
+        config = self._config
+        if config.netns is not None:
+            netns.enter(config.netns)
+        privileges.require(config.umem_size_bytes)
+        privileges.raise_memlock()
+        link = self._admit()
+        queues = net.choose_queues(link.name, config.queues)
+        events = self._stack.enter_context(Events())
+        attachment = self._attach(link, queues)
+        about = self._about(link, attachment)
+        self._ui.begin(about)
+        for number, xsk in enumerate(attachment.xsks.values()):
+            cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+            self._loops.append(_Loop(config, xsk, cpu))
+        self._stack.callback(self._stop)
+        for loop in self._loops:
+            loop.start()
+        if isinstance(attachment, Attachment):
+            attachment.start()
+        return self._measure(events, about)
+
+    def _admit(self) -> net.Link:
+        config = self._config
+        link = net.get_link(config.interface)
+        if not config.force:
+            reason = (
+                net.refusal(link.name)
+                if config.receives
+                else net.refusal(link.name, because=net.SENDING)
+            )
+            if reason is not None:
+                raise UsageError(reason)
+        if not link.up:
+            command = netns.command_in(config.netns, f"ip link set {link.name} up")
+            raise XdpcapError(f"{link.name} is down; `{command}`")
+        return link
+
+    def _attach(self, link: net.Link, queues: tuple[int, ...]) -> Attachment | TxAttachment:
+        config = self._config
+        attachment: Attachment | TxAttachment
+        if config.receives:
+            attachment = Attachment(
+                config.record_config,
+                link,
+                queues,
+                net.rx_queue_count(link.name),
+                tx_size=config.ring_size if config.sends else 0,
+            )
+        else:
+            attachment = TxAttachment(config.replay_config, link, queues)
+        self._stack.callback(attachment.close)
+        return attachment
+
+    def _about(self, link: net.Link, attachment: Attachment | TxAttachment) -> dict[str, Any]:
+        config = self._config
+        return {
+            "mode": config.mode,
+            "interface": link.name,
+            "driver": link.driver,
+            "kernel": os.uname().release,
+            "attach": attachment.attach_mode,
+            "zero_copy": all(xsk.zero_copy for xsk in attachment.xsks.values()),
+            "frame_size": config.frame_size,
+            "ring_size": config.ring_size,
+            "batch": config.batch,
+            "busy_poll": config.busy_poll,
+        }
+
+    # -- measuring ------------------------------------------------------------------------
+
+    def _moment(self) -> Moment:
+        rows = [loop.sample() for loop in self._loops]
+        return Moment(time.monotonic(), machine_busy_s(), rows)
+
+    def _measure(self, events: Events, about: dict[str, Any]) -> dict[str, Any]:
+        config = self._config
+        first = last = self._moment()
+        end_s = first.at_s + config.duration_s
+        while not events.stopped and not any(loop.ended.is_set() for loop in self._loops):
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                break
+            events.wait(min(config.interval_s, left_s))
+            now = self._moment()
+            rates = [rate for _, rate in between(last, now, config.ring_size)]
+            self._ui.tick(total(rates), now.at_s - first.at_s)
+            last = now
+        self._raise_failure()
+        rows = between(first, last, config.ring_size)
+        whole = total([rate for _, rate in rows])
+        busy_s = last.machine_busy_s - first.machine_busy_s
+        return {
+            **about,
+            "seconds": whole.seconds,
+            **whole.as_dict(),
+            "machine_cpu": busy_s / whole.seconds if whole.seconds else 0.0,
+            "queues": [{"queue": queue, **rate.as_dict()} for queue, rate in rows],
+        }
+
+    def _raise_failure(self) -> None:
+        for loop in self._loops:
+            if loop.ended.is_set() and loop.error:
+                where = f"{self._config.interface} queue {loop.queue}: sendto"
+                hint = f"`ip link set {self._config.interface} up`"
+                raise KernelError(where, loop.error, hint)
+
+    def _stop(self) -> None:
+        for loop in self._loops:
+            loop.request_stop()
+        for loop in self._loops:
+            loop.join()

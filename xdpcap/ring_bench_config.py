@@ -1,0 +1,119 @@
+"""What a measurement of the rings is asked to do: plain data, checked once, a leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from xdpcap import checks
+from xdpcap.config import RecordConfig
+from xdpcap.errors import UsageError
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.units import KIB
+
+MODES = ("rx-drop", "tx-only", "l2fwd")
+ETHERNET_HEADER = 14
+
+
+@dataclass(frozen=True)
+class RingBenchConfig:
+    """Everything `xdpcap bench rx-drop|tx-only|l2fwd` can be told.
+
+    `ring_size`: descriptors of each ring; the UMEM has as many frames.  `packet_size`:
+    bytes of the frame that tx-only sends, without FCS.  None of `queues` is all of them.
+    """
+
+    interface: str
+    mode: str
+    queues: tuple[int, ...] | None = None
+    frame_size: int = 2048
+    ring_size: int = 2048
+    batch: int = 64
+    attach: str = "auto"
+    zero_copy: str = "auto"
+    busy_poll: bool = False
+    cpus: tuple[int, ...] | None = None
+    packet_size: int = 60
+    duration_s: float = 10.0
+    interval_s: float = checks.DEFAULT_STATS_INTERVAL_S
+    netns: str | None = None
+    force: bool = False
+    quiet: bool = False
+    json: bool = False
+
+    @property
+    def receives(self) -> bool:
+        """Whether packets are taken from the interface."""
+        return self.mode != "tx-only"
+
+    @property
+    def sends(self) -> bool:
+        """Whether packets leave by the interface."""
+        return self.mode != "rx-drop"
+
+    @property
+    def umem_size_bytes(self) -> int:
+        """A frame for each descriptor, and no less than the kernel's pages."""
+        return max(self.ring_size * self.frame_size, 16 * KIB)
+
+    @property
+    def record_config(self) -> RecordConfig:
+        """The same rings, as a recording would ask for them."""
+        return RecordConfig(
+            (self.interface,),
+            output="",
+            attach=self.attach,
+            zero_copy=self.zero_copy,
+            busy_poll=self.busy_poll,
+            umem_size_bytes=self.umem_size_bytes,
+            frame_size=self.frame_size,
+            ring_size=self.ring_size,
+            batch=self.batch,
+        )
+
+    @property
+    def replay_config(self) -> ReplayConfig:
+        """The same rings, as a replay would ask for them."""
+        return ReplayConfig(
+            files=(),
+            interface=self.interface,
+            attach=self.attach,
+            zero_copy=self.zero_copy,
+            umem_size_bytes=self.umem_size_bytes,
+            frame_size=self.frame_size,
+            ring_size=self.ring_size,
+            batch=self.batch,
+        )
+
+    def validate(self) -> None:
+        """Raise `UsageError` for the first value or combination that can't work."""
+        for problem in chain.from_iterable(step(self) for step in (_place, _rings, _load)):
+            raise UsageError(problem)
+
+
+def _place(c: RingBenchConfig) -> Iterator[str]:
+    if not c.interface:
+        yield f"no interface; name one with -i, {checks.INTERFACE_LISTING}"
+    yield from checks.interface_name("-i", c.interface)
+    yield from checks.queue_list(c.queues, "all of them")
+    yield from checks.cpu_list(c.cpus)
+    yield from checks.namespace(c.netns)
+    choices = ("auto", "native", "generic") if c.receives else ("auto", "native", "generic", "none")
+    yield from checks.modes(c.attach, choices, c.zero_copy)
+
+
+def _rings(c: RingBenchConfig) -> Iterator[str]:
+    yield from checks.frame(c.frame_size)
+    yield from checks.memory(c.frame_size, c.ring_size, c.umem_size_bytes)
+    yield from checks.ranges(("--batch", c.batch, 1, c.ring_size, "the ring has no more"))
+    if c.busy_poll and not c.receives:
+        yield "--busy-poll with tx-only: nothing is received; leave it out"
+
+
+def _load(c: RingBenchConfig) -> Iterator[str]:
+    yield from checks.ranges(
+        ("--packet-size", c.packet_size, ETHERNET_HEADER, c.frame_size, "use 60 to 1514")
+    )
+    yield from checks.time("--duration", c.duration_s, checks.MIN_STATS_INTERVAL_S)
+    yield from checks.reports(c.quiet, c.interval_s)
