@@ -14,8 +14,8 @@ from xdpcap.lab import Lab
 from xdpcap.lab.frames import mixed_frames, numbered_frame
 
 COUNT = 20_000
-# A tenth of a second for all of them, much longer than the two starts can be apart.
-PACE = ["--pps", "200k", "--quiet"]
+# Near half a second for all of them, longer than the two starts are apart.
+PACE = ["--pps", "50k", "--quiet"]
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def from_both_ends(
     """
     outward = [pcap_file(directory / "there.pcap", there), *PACE, "--queues", queues[0]]
     homeward = [pcap_file(directory / "back.pcap", back), *PACE, "--queues", queues[1]]
-    # Both are ready by then.
-    late = ["--start-at", f"@{time.time() + 1.5:.3f}"]
+    # Both are ready by then, on a busy machine too.
+    late = ["--start-at", f"@{time.time() + 3:.3f}"]
     replays = [
         Replay(lab, [*outward, *late]),
         Replay(lab, [*homeward, *late, "--netns", lab.rx_ns], interface="rx0"),
