@@ -58,7 +58,12 @@ class _Loop:
         self.queue = int(xsk.queue)
         self.error = 0
         self._loop = RingLoop(
-            xsk, config.mode, batch=config.batch, busy_poll=config.busy_poll, frame=frame
+            xsk,
+            config.mode,
+            batch=config.batch,
+            busy_poll=config.busy_poll,
+            pauses=config.wait == "pause",
+            frame=frame,
         )
         self._cpu = cpu
         self._thread = threading.Thread(target=self._main, daemon=True)
@@ -172,6 +177,7 @@ class _Session:
             "frame_size": config.frame_size,
             "ring_size": config.ring_size,
             "batch": config.batch,
+            "wait": config.wait,
             "busy_poll": config.busy_poll,
         }
 

@@ -13,6 +13,7 @@ from xdpcap.replay_config import ReplayConfig
 from xdpcap.units import KIB
 
 MODES = ("rx-drop", "tx-only", "l2fwd")
+WAITS = ("pause", "poll")
 ETHERNET_HEADER = 14
 
 
@@ -32,6 +33,7 @@ class RingBenchConfig:
     batch: int = 64
     attach: str = "auto"
     zero_copy: str = "auto"
+    wait: str = "pause"
     busy_poll: bool = False
     cpus: tuple[int, ...] | None = None
     packet_size: int = 60
@@ -107,6 +109,7 @@ def _rings(c: RingBenchConfig) -> Iterator[str]:
     yield from checks.frame(c.frame_size)
     yield from checks.memory(c.frame_size, c.ring_size, c.umem_size_bytes)
     yield from checks.ranges(("--batch", c.batch, 1, c.ring_size, "the ring has no more"))
+    yield from checks.one_of("--wait", c.wait, WAITS)
     if c.busy_poll and not c.receives:
         yield "--busy-poll with tx-only: nothing is received; leave it out"
 

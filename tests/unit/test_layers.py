@@ -20,7 +20,7 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 # A module imports from the floors below its own.
 FLOORS = {
     8: {"cli"},
-    7: {"record", "replay", "ring_bench"},
+    7: {"record", "replay", "ring_bench", "bench_lab"},
     6: {"recorder", "outputs", "events", "verify", "replay_warnings"},
     5: {
         *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
@@ -44,7 +44,7 @@ LEAVES = {
 }
 # Beside the floors: imported from GIL floors, they import leaves.
 BESIDE = {"net", "savefile"}
-# On top of net and floor 3; imported by no module of the package.
+# On top of net and floor 3; imported by the measurement in it, and nothing else.
 LAB = {"lab"}
 ENTRY = {"__main__"}
 
@@ -56,6 +56,7 @@ NEIGHBOURS = {
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "attachment"),  # what both must wait for and may be refused
     ("pipe", "files"),  # standard output is a chain of one file
+    ("bench_lab", "lab"),  # what measures in a lab makes one
     ("_capture", "_loop"),  # the Python face of the loop
     *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's
     *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches

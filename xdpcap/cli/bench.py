@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
+from xdpcap.cli.bench_lab import bench_lab_command
 from xdpcap.cli.options import (
     BYTES,
     CONTEXT_SETTINGS,
@@ -25,7 +26,7 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.ring_bench_config import RingBenchConfig
+from xdpcap.ring_bench_config import WAITS, RingBenchConfig
 from xdpcap.sweep import Dimension, as_csv, combinations, parse_sweep
 from xdpcap.units import parse_size
 
@@ -67,6 +68,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "packet-size": ("packet_size", parse_size),
     "busy-poll": ("busy_poll", _on_or_off),
     "zero-copy": ("zero_copy", str),
+    "wait": ("wait", str),
 }
 
 _section = partial(section, RingBenchConfig)
@@ -81,8 +83,11 @@ def _sections(mode: str) -> Callable[[Any], Any]:
     """The options of one mode, those that mean something there."""
     load = (("packet_size", ("--packet-size",), "Bytes of the frame to send, without checksum.",
              takes(BYTES)),) if mode == "tx-only" else ()  # fmt: skip
-    polls = (("busy_poll", ("--busy-poll",), "Drive the driver's polling instead of sleeping.",
-              FLAG),) if mode != "tx-only" else ()  # fmt: skip
+    polls = (
+        ("wait", ("--wait",), "Between looks: pauses, as the recorder makes, or poll().",
+         takes(click.Choice(WAITS))),
+        ("busy_poll", ("--busy-poll",), "Drive the driver's polling instead of sleeping.", FLAG),
+    ) if mode != "tx-only" else ()  # fmt: skip
     attach = ATTACH_MODES[:3] if mode != "tx-only" else (*ATTACH_MODES[:3], "none")
     steps = (
         _section(
@@ -168,6 +173,7 @@ def _command(mode: str) -> click.Command:
 
 for _mode in SHORT:
     bench_command.add_command(_command(_mode))
+bench_command.add_command(bench_lab_command)
 
 
 def _ui(config: RingBenchConfig) -> Any:

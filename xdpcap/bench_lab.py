@@ -1,0 +1,355 @@
+"""Measure in a lab of its own: what this machine reaches without a NIC, and how near its limits.
+
+Every figure stands beside a limit that was measured just before it on the same machine:
+copying bytes, the bare loops of the rings, writing a file.  Commands run as processes, as
+a user runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xdpcap import privileges
+from xdpcap._bench import Workbench
+from xdpcap.config import RecordConfig
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.lab import Lab, in_netns, sweep
+from xdpcap.lab.traffic import blast
+from xdpcap.savefile import headers
+from xdpcap.units import MIB
+
+SIZES = (60, 1514)
+FORMATS = ("pcapng", "pcap")
+ENCODE_PACKETS = 200_000
+WRITE_BYTES = 4 * MIB
+# What one recording may write, and what must stay free behind it.
+RECORD_BYTES_MOST = 1 << 30
+SPARE_SHARE = 0.5
+READY_TIMEOUT_S = 20.0
+STOP_TIMEOUT_S = 30.0
+# Frames of the file that is replayed: they fit the UMEM.
+REPLAY_PACKETS = 4000
+PCAPNG_RECORD_BYTES = 64
+
+
+@dataclass(frozen=True)
+class LabBenchConfig:
+    """`xdpcap bench lab`: seconds a figure, and a directory to record into."""
+
+    directory: str
+    duration_s: float = 2.0
+
+    def validate(self) -> None:
+        """Raise UsageError for what can't be measured."""
+        if not 0.2 <= self.duration_s <= 60:
+            raise UsageError(
+                f"--duration {self.duration_s:g}: must be from 200ms to 1m a figure; use 2s"
+            )
+        if not os.path.isdir(self.directory):
+            raise UsageError(f"-o {self.directory}: no such directory; name one to record into")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `value` in `unit`, and what part of `limit`, another figure, it is.
+
+    `more_is_better`: a rate; else it is a time, and 1 is as good as the limit all the same.
+    """
+
+    name: str
+    value: float
+    unit: str
+    limit: str = ""
+    ratio: float | None = None
+    note: str = ""
+
+
+Tell = Callable[[Figure], None]
+
+
+def lab_bench_session(config: LabBenchConfig, tell: Tell) -> dict[str, Any]:
+    """Measure everything, telling each figure as it comes; all of it as a dict."""
+    config.validate()
+    privileges.require(64 * MIB)
+    privileges.raise_memlock()
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) < 2:
+        raise UsageError("one CPU to send and one to receive are needed; only one is allowed here")
+    sweep()
+    bench = _Bench(config, tell, sender=cpus[0], receiver=cpus[1])
+    bench.run()
+    return {"machine": machine(), "figures": [asdict(figure) for figure in bench.figures]}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures belong to."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    found = re.search(r"^model name\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return {
+        "cpu": found[1].strip() if found else platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "kernel": platform.release(),
+        "driver": "veth",
+        "mode": "native XDP, copy: a veth has no zero-copy",
+    }
+
+
+class _Bench:
+    def __init__(self, config: LabBenchConfig, tell: Tell, sender: int, receiver: int) -> None:
+        self.figures: list[Figure] = []
+        self._config = config
+        self._tell = tell
+        self._sender, self._receiver = sender, receiver
+
+    def run(self) -> None:
+        """Parts, rings, then the commands against them."""
+        for size in SIZES:
+            self._encoding(size)
+        for size in SIZES:
+            wire = 64 if size == 60 else size
+            drop = self._rx_drop(size, f"rx-drop, {wire} bytes")
+            for directory, place in self._places():
+                written = self._write(directory, place) if size > 60 else None
+                self._record(size, directory, f"record to {place}, {wire} bytes", drop, written)
+            sent = self._tx_only(size, f"tx-only, {wire} bytes")
+            self._replay(size, f"replay --top-speed, {wire} bytes", sent)
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        if os.path.isdir("/dev/shm"):
+            yield "/dev/shm", "memory"
+        yield self._config.directory, "disk"
+
+    def _add(self, name: str, value: float, unit: str, limit: Figure | None = None,
+             note: str = "") -> Figure:  # fmt: skip
+        ratio = None
+        if limit is not None and limit.value and value:
+            # Of a time, less is better: 1 is the limit either way.
+            ratio = limit.value / value if unit == "ns" else value / limit.value
+        figure = Figure(name, value, unit, limit.name if limit else "", ratio, note)
+        self.figures.append(figure)
+        self._tell(figure)
+        return figure
+
+    # -- on plain memory --------------------------------------------------------------------
+
+    def _encoding(self, size: int) -> None:
+        def nanoseconds(work: Callable[[int], object]) -> float:
+            work(ENCODE_PACKETS)
+            best = min(_timed(lambda: work(ENCODE_PACKETS)) for _ in range(5))
+            return best * 1e9 / ENCODE_PACKETS
+
+        bench = Workbench("pcapng", size)
+        limit = self._add(f"memcpy, {size} bytes", nanoseconds(bench.copy), "ns")
+        for kind in FORMATS:
+            bench = Workbench(kind, size)
+            self._add(f"encode {kind}, {size} bytes", nanoseconds(bench.encode), "ns", limit)
+
+    def _write(self, directory: str, place: str) -> Figure:
+        """The file system's own speed: blocks of 4 MiB, past the page cache on a disk."""
+        size = self._room(directory)
+        with tempfile.NamedTemporaryFile(prefix="xdpcap-bench-", dir=directory) as file:
+            direct = os.O_DIRECT if place == "disk" else 0
+            try:
+                fd = os.open(file.name, os.O_WRONLY | direct)
+            except OSError:
+                fd = os.open(file.name, os.O_WRONLY)
+            with mmap.mmap(-1, WRITE_BYTES) as block:
+                block.write(b"\1" * WRITE_BYTES)
+                offsets = range(0, size, WRITE_BYTES)
+                try:
+                    # Once more over the same place: memory that was never touched costs a
+                    # virtual machine several times as much.
+                    passes = [
+                        _timed(lambda: [os.pwrite(fd, block, offset) for offset in offsets])
+                        for _ in range(2)
+                    ]
+                finally:
+                    os.close(fd)
+        size_bytes = len(offsets) * WRITE_BYTES
+        return self._add(f"write to {place}", size_bytes / min(passes) / 1e6, "MB/s")
+
+    def _room(self, directory: str) -> int:
+        free = int(shutil.disk_usage(directory).free * SPARE_SHARE)
+        if free < 4 * WRITE_BYTES:
+            raise XdpcapError(f"{directory}: no room to record into; name another with -o")
+        return min(free, RECORD_BYTES_MOST)
+
+    # -- rings and commands -------------------------------------------------------------------
+
+    def _rx_drop(self, size: int, name: str) -> Figure:
+        with Lab() as lab, self._blasting(lab, size):
+            # Rings as the recorder has them.
+            config = RecordConfig(("rx0",), output="")
+            options = ("--ring-size", str(config.effective_ring_size), "--batch",
+                       str(config.batch))  # fmt: skip
+            report = self._bench("rx-drop", lab, lab.rx_ns, "rx0", self._receiver, *options)
+        return self._add(name, report["pps"] / 1e6, "Mpps", note=_lost(report["packets"], report))
+
+    def _tx_only(self, size: int, name: str) -> Figure:
+        with Lab() as lab:
+            options = ("--packet-size", str(size))
+            report = self._bench("tx-only", lab, lab.tx_ns, "tx0", self._sender, *options)
+        return self._add(name, report["pps"] / 1e6, "Mpps")
+
+    def _bench(
+        self, mode: str, lab: Lab, netns: str, interface: str, cpu: int, *options: str
+    ) -> dict[str, Any]:
+        arguments = ["bench", mode, "-i", interface, "--json", "--quiet", "--cpus", str(cpu)]
+        duration = f"{self._config.duration_s:g}s"
+        out = in_netns(netns, _finished, [*arguments, "--duration", duration, *options])
+        report: dict[str, Any] = json.loads(out)
+        return report
+
+    def _blasting(self, lab: Lab, size: int) -> _Blaster:
+        return _Blaster(lab, size, self._sender)
+
+    def _record(
+        self, size: int, directory: str, name: str, drop: Figure, written: Figure | None
+    ) -> None:
+        record_bytes = -(-size // 4) * 4 + PCAPNG_RECORD_BYTES
+        fits = self._room(directory) // record_bytes
+        count = min(int(drop.value * 1e6 * self._config.duration_s), fits)
+        with (
+            tempfile.TemporaryDirectory(prefix="xdpcap-bench-", dir=directory) as files,
+            Lab() as lab,
+        ):
+            recorder = in_netns(lab.rx_ns, _Recorder, files, self._receiver)
+            try:
+                seconds = _timed(lambda: in_netns(lab.tx_ns, _pinned_blast, lab, count, size,
+                                                  self._sender))  # fmt: skip
+                total = recorder.stop()
+            finally:
+                recorder.kill()
+        kept = total["written"]
+        note = _lost(count, {"lost": count - kept})
+        self._add(name, kept / seconds / 1e6, "Mpps", drop, note)
+        if written is not None:
+            rate = kept * record_bytes / seconds / 1e6
+            self._add(f"{name}, to its files", rate, "MB/s", written)
+
+    def _replay(self, size: int, name: str, sent: Figure) -> None:
+        with tempfile.TemporaryDirectory(prefix="xdpcap-bench-") as files, Lab() as lab:
+            path = Path(files, "in.pcap")
+            path.write_bytes(_capture(size))
+            arguments = ["replay", str(path), "-i", "tx0", "--top-speed", "--loop", "0", "--json",
+                         "--quiet", "--duration", f"{self._config.duration_s:g}s",
+                         "--cpus", str(self._sender)]  # fmt: skip
+            report = json.loads(in_netns(lab.tx_ns, _finished, arguments))
+        self._add(name, report["pps"] / 1e6, "Mpps", sent)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _lost(count: int, report: dict[str, Any]) -> str:
+    lost = report.get("lost", report.get("rx_dropped", 0) + report.get("rx_ring_full", 0))
+    return f"{lost / max(count + (0 if 'lost' in report else lost), 1):.1%} lost" if lost else ""
+
+
+def _command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "xdpcap", *arguments]
+
+
+def _finished(arguments: list[str]) -> str:
+    done = subprocess.run(_command(arguments), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise XdpcapError(f"xdpcap {arguments[0]}: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _last_line(said: str) -> str:
+    lines = said.strip().splitlines()
+    return lines[-1].removeprefix("xdpcap: ") if lines else "it ended without a word"
+
+
+def _pinned_blast(lab: Lab, count: int, size: int, cpu: int) -> None:
+    os.sched_setaffinity(0, {cpu})
+    blast(lab, count, size)
+
+
+def _capture(size: int) -> bytes:
+    frame = bytes.fromhex("020000000001 020000000002 88b5") + bytes(size - 14)
+    stamp = (0).to_bytes(4, "little") * 2 + size.to_bytes(4, "little") * 2
+    return headers.pcap_header(0) + (stamp + frame) * REPLAY_PACKETS
+
+
+class _Blaster:
+    """Frames at full rate from one CPU until it is left; a context manager."""
+
+    BURST = 1_000_000
+
+    def __init__(self, lab: Lab, size: int, cpu: int) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, args=(lab, size, cpu), daemon=True)
+
+    def _main(self, lab: Lab, size: int, cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        while not self._stop.is_set():
+            blast(lab, self.BURST, size)
+
+    def __enter__(self) -> _Blaster:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class _Recorder:
+    """`xdpcap record` of rx0, once it records; made in the receiver's namespace."""
+
+    def __init__(self, directory: str, cpu: int) -> None:
+        arguments = ["record", "-i", "rx0", "-o", directory, "--json", "--cpus", str(cpu)]
+        self._process = subprocess.Popen(
+            _command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._said: list[str] = []
+        self._ready = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+        if not self._ready.wait(READY_TIMEOUT_S) or self._process.poll() is not None:
+            self.kill()
+            raise XdpcapError(f"xdpcap record: {_last_line(''.join(self._said))}")
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._said.append(line)
+            if ": recording " in line:
+                self._ready.set()
+        self._ready.set()
+
+    def stop(self) -> dict[str, Any]:
+        """End it; the totals of its ledger."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGINT)
+        text = self._process.stdout.read()
+        if self._process.wait(STOP_TIMEOUT_S) != 0:
+            raise XdpcapError(f"xdpcap record: {_last_line(''.join(self._said))}")
+        total: dict[str, Any] = json.loads(text)["total"]
+        return total
+
+    def kill(self) -> None:
+        """Whatever happened, it is gone afterwards."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
