@@ -41,6 +41,7 @@ LIBRARIES = {
     "_dispatcher": ["libxdp", "libbpf"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],
+    "_socketcalls": ["libxdp", "libbpf"],
     "_capture": ["libxdp", "libbpf", "liburing"],
     "_blocks": ["liburing"],
     "_sink": ["liburing"],
@@ -51,6 +52,7 @@ LIBRARIES = {
     "_plan": [],
     "_transmit": ["libxdp", "libbpf"],
     "_txloop": ["libxdp", "libbpf"],
+    "_txmetadata": ["libxdp", "libbpf"],
 }
 
 DIRECTIVES = {

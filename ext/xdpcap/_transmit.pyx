@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from xdpcap._deviceclock cimport clock_measure
 from xdpcap._packets cimport Entry, PacketSet
 from xdpcap._plan cimport Order, Plan
 from xdpcap._txloop cimport (
@@ -26,7 +27,7 @@ from xdpcap._txloop cimport (
 from xdpcap._xsk cimport Xsk
 from xdpcap.libxdp cimport SOL_XDP
 
-from xdpcap.errors import UsageError
+from xdpcap.errors import KernelError, UsageError
 
 
 cdef extern from *:
@@ -79,6 +80,10 @@ cdef class Transmitter:
         Never wait awake: less exact, easy on the CPU.
     limit : SendLimit
         Shared by all queues, or None.
+    launch_clock, lead_ns : int
+        Where the UMEM is a MetadataUmem: the clock id of the device's own clock, or None.
+        With one, each packet of a paced set is handed over `lead_ns` before it is due, and
+        its due time in that clock with it, for the device to send it then.
     """
 
     cdef readonly Xsk xsk
@@ -89,12 +94,17 @@ cdef class Transmitter:
     cdef Plan _plan
     cdef SendLimit _limit
     cdef uint64_t *_placed
+    cdef bint _timed
+    cdef uint64_t _lead_ns
     cdef readonly uint32_t tx_budget
 
     def __cinit__(self, Xsk xsk not None, *, uint32_t batch=32, uint64_t late_ns=1000000,
-                  bint sleep_only=False, SendLimit limit=None):
+                  bint sleep_only=False, SendLimit limit=None, launch_clock=None,
+                  uint64_t lead_ns=0):
         if xsk.tx_size == 0:
             raise ValueError("the socket was made without a TX ring")
+        if launch_clock is not None and not xsk.umem.tx_metadata_len:
+            raise ValueError("launch times need a MetadataUmem")
         memset(&self.t, 0, sizeof(self.t))
         self.xsk = xsk
         self.t.tx = &xsk.tx
@@ -102,6 +112,8 @@ cdef class Transmitter:
         self.t.area = xsk.umem.area
         self.t.pool = &xsk.umem.pool
         self.t.frame_size = xsk.umem.frame_size
+        self.t.tx_metadata_len = xsk.umem.tx_metadata_len
+        self.t.room = xsk.umem.frame_size - xsk.umem.tx_metadata_len
         self.t.fd = xsk.fd
         self.t.kick_always = not xsk.zero_copy or not xsk.need_wakeup
         self.t.batch = min(batch, xsk.tx_size)
@@ -115,6 +127,12 @@ cdef class Transmitter:
         if self.t.last_of_packet == NULL:
             raise MemoryError
         self._raise_budget(self.t.batch)
+        self._timed = launch_clock is not None
+        if self._timed:
+            self.t.clock.id = launch_clock
+            self._lead_ns = lead_ns
+            if not clock_measure(&self.t.clock):
+                raise KernelError(f"clock_gettime({launch_clock})", errno)
 
     def _raise_budget(self, uint32_t batch):
         # Copy mode moves 32 descriptors a system call unless told otherwise.
@@ -130,7 +148,9 @@ cdef class Transmitter:
         With `place` the packets are laid out in the UMEM once if they fit; returns
         whether they were.  Before and after a set that is laid out, everything handed
         over must be completed; sets that are copied follow each other without a pause.
+        In a UMEM with metadata all are copied.
         """
+        place = place and self.t.tx_metadata_len == 0
         if self.t.frames_out and (place or self.t.placed != NULL):
             raise ValueError("drain() before loading another set")
         self._forget()
@@ -140,6 +160,8 @@ cdef class Transmitter:
         self.t.order = order.index
         self.t.count = order.count
         self.t.due = plan.due if plan is not None else NULL
+        self.t.launch = self._timed and plan is not None
+        self.t.lead_ns = self._lead_ns if self.t.launch else 0
         self.t.next = 0
         self._check_lengths()
         return place and self._place()
@@ -149,9 +171,9 @@ cdef class Transmitter:
         cdef uint32_t most = 0
         for i in range(self.t.count):
             most = max(most, self.t.entries[self.t.order[i]].length)
-        if most > self.t.frame_size and not self.xsk.multi_buffer:
+        if most > self.t.room and not self.xsk.multi_buffer:
             raise UsageError(
-                f"a packet of {most} bytes is longer than a frame of {self.t.frame_size}, and "
+                f"a packet of {most} bytes is longer than a frame of {self.t.room}, and "
                 "this kernel or driver sends no packet of several frames (6.6 and later)")
 
     cdef bint _place(self):
@@ -186,8 +208,8 @@ cdef class Transmitter:
         Returns DONE, STOPPED, STUCK, DOWN, FAILED or LIMIT.
         """
         cdef TxReason reason
-        self.t.begun_ns = begun_ns
-        self.t.deadline_ns = deadline_ns
+        self.t.begun_ns = begun_ns - <int64_t>self.t.lead_ns
+        self.t.deadline_ns = deadline_ns - self.t.lead_ns if deadline_ns else 0
         with nogil:
             prctl(PR_SET_TIMERSLACK, 1)
             reason = tx_run(&self.t)

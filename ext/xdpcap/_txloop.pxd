@@ -1,5 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from xdpcap._deviceclock cimport DeviceClock
 from xdpcap._packets cimport Entry
 from xdpcap._umem cimport FramePool
 from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod
@@ -28,6 +29,11 @@ cdef struct TxState:
     FramePool *pool
     uint8_t *last_of_packet     # a mark a frame: its completion completes a packet
     uint64_t frame_size
+    uint64_t room               # what a frame carries of a packet: all but its metadata
+    uint32_t tx_metadata_len    # 0 but in a MetadataUmem
+    bint launch                 # each packet asks for its launch time; never with `placed`
+    uint64_t lead_ns            # how long before it is due a packet is handed over
+    DeviceClock clock           # that launch times are in
     int fd
     bint kick_always            # without need_wakeup, or in copy mode
     uint32_t batch
@@ -41,8 +47,8 @@ cdef struct TxState:
     const uint64_t *placed      # address of each of order's packets; NULL: copy when sent
     uint64_t count
     uint64_t next
-    int64_t begun_ns            # CLOCK_MONOTONIC
-    uint64_t deadline_ns        # 0 for none
+    int64_t begun_ns            # CLOCK_MONOTONIC, less lead_ns
+    uint64_t deadline_ns        # less lead_ns; 0 for none
     int64_t *limit              # packets that may still be sent, all queues; or NULL
     uint64_t late_ns            # later than that counts as late
     uint64_t progress_ns        # when something was last completed or taken

@@ -9,15 +9,21 @@ Frees: nothing; `_transmit` owns the struct and the arrays it points to.
 A packet that was laid out in the UMEM beforehand is posted from where it lies, again and
 again; its bytes never change, so it does not matter that an earlier posting may still be
 on its way.  Where the packets do not fit, each is copied into a free frame when its
-time comes.
+time comes.  So is each that asks the NIC for a launch time, which no two postings share.
 
-Source relied on: Documentation/networking/af_xdp.rst; net/xdp/xsk.c, __xsk_generic_xmit().
+With launch times everything happens `lead_ns` early, the deadline too: `begun_ns` and
+`deadline_ns` have it taken off.  Only lateness and launch times count from when packets are due.
+
+Source relied on: Documentation/networking/af_xdp.rst and xsk-tx-metadata.rst; net/xdp/xsk.c,
+__xsk_generic_xmit().
 """
 
 from libc.errno cimport EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from xdpcap._deviceclock cimport clock_refresh
+from xdpcap._txmetadata cimport XDP_TX_METADATA, ask_launch, ask_nothing
 from xdpcap._umem cimport pool_give, pool_take
 from xdpcap.libxdp cimport (
     XDP_PKT_CONTD,
@@ -144,7 +150,18 @@ cdef TxReason _kick(TxState *t) noexcept nogil:
 
 
 cdef inline uint32_t _frames_of(const TxState *t, uint32_t length) noexcept nogil:
-    return <uint32_t>((length + t.frame_size - 1) // t.frame_size)
+    return <uint32_t>((length + t.room - 1) // t.room)
+
+
+cdef void _ask_launch(TxState *t, uint32_t index, uint64_t which, uint32_t frames) noexcept nogil:
+    """Ask for the launch time of a packet whose descriptors are written."""
+    cdef xdp_desc *desc = xsk_ring_prod__tx_desc(t.tx, index)
+    cdef int64_t due = t.begun_ns + <int64_t>t.lead_ns + t.due[t.order[which]]
+    cdef uint32_t i
+    desc.options |= XDP_TX_METADATA
+    ask_launch(t.area + desc.addr, <uint64_t>(due + t.clock.offset_ns))
+    for i in range(1, frames):
+        ask_nothing(t.area + xsk_ring_prod__tx_desc(t.tx, index + i).addr)
 
 
 cdef inline void _post(TxState *t, uint32_t index, uint64_t which, uint32_t frames) noexcept nogil:
@@ -155,11 +172,12 @@ cdef inline void _post(TxState *t, uint32_t index, uint64_t which, uint32_t fram
     cdef const unsigned char *data = t.bytes + entry.offset
     cdef xdp_desc *desc
     for i in range(frames):
-        part = left if left < t.frame_size else <uint32_t>t.frame_size
+        part = left if left < t.room else <uint32_t>t.room
         if t.placed != NULL:
             addr = t.placed[which] + i * t.frame_size
         else:
             pool_take(t.pool, &addr)
+            addr += t.tx_metadata_len
             memcpy(t.area + addr, data, part)
             data += part
             t.last_of_packet[addr // t.frame_size] = i + 1 == frames
@@ -168,6 +186,8 @@ cdef inline void _post(TxState *t, uint32_t index, uint64_t which, uint32_t fram
         desc.len = part
         desc.options = XDP_PKT_CONTD if i + 1 < frames else 0
         left -= part
+    if t.launch:
+        _ask_launch(t, index, which, frames)
 
 
 # ---------------------------------------------------------------- the loop
@@ -252,7 +272,8 @@ cdef TxReason _hand_over(TxState *t, uint64_t wanted) noexcept nogil:
             t.progress_ns = now
             if t.due != NULL:
                 for i in range(posted):
-                    _note_lateness(t, t.begun_ns + t.due[t.order[t.next + i]], now)
+                    _note_lateness(
+                        t, t.begun_ns + t.lead_ns + t.due[t.order[t.next + i]], now)
             t.next += posted
             wanted -= posted
         else:
@@ -290,6 +311,8 @@ cdef TxReason tx_run(TxState *t) noexcept nogil:
             t.progress_ns = _now()
             continue
         allowed = _allowed(t, wanted)
+        if t.launch:
+            clock_refresh(&t.clock, now)
         reason = _hand_over(t, allowed)
         if reason != TX_ON:
             return reason

@@ -37,6 +37,8 @@ cdef class Umem:
     cdef FramePool pool
     cdef readonly uint32_t fill_size
     cdef readonly uint32_t completion_size
+    # Of each frame's start, what is the metadata's and not the packet's; 0 but in MetadataUmem.
+    cdef readonly uint32_t tx_metadata_len
     cdef int _fill_some(self, uint32_t wanted) except -1
     cdef int _socket_count
     # The rings that the first attempt to bind asked for: see Xsk._claim().

@@ -11,7 +11,7 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._state cimport CaptureState
-from xdpcap._xsk cimport read_statistics
+from xdpcap._socketcalls cimport read_statistics
 from xdpcap.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
 
 

@@ -1,11 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from xdpcap._umem cimport Umem
-from xdpcap.libxdp cimport xdp_statistics, xsk_ring_cons, xsk_ring_prod, xsk_socket
-
-
-cdef int read_statistics(int fd, xdp_statistics *out) noexcept nogil
-cdef int kick_tx(int fd) noexcept nogil
+from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_socket
 
 
 cdef class Xsk:

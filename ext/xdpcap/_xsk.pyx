@@ -11,25 +11,21 @@ Source relied on: Documentation/networking/af_xdp.rst; net/xdp/xsk.c.
 """
 
 cimport cython
-from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
+from libc.errno cimport EBUSY, errno
 from libc.string cimport memcpy, memset
 from libc.stdint cimport uint16_t
 
 from xdpcap.libxdp cimport (
     SO_BUSY_POLL_BUDGET,
     SO_PREFER_BUSY_POLL,
-    SOL_XDP,
     XDP_COPY,
-    XDP_OPTIONS,
-    XDP_OPTIONS_ZEROCOPY,
     XDP_PKT_CONTD,
-    XDP_STATISTICS,
     XDP_USE_NEED_WAKEUP,
     XDP_USE_SG,
     XDP_ZEROCOPY,
     XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
     xdp_desc,
-    xdp_options,
+    xdp_statistics,
     xsk_ring_cons__cancel,
     xsk_ring_cons__comp_addr,
     xsk_ring_cons__peek,
@@ -44,6 +40,7 @@ from xdpcap.libxdp cimport (
     xsk_socket__fd,
     xsk_socket_config,
 )
+from xdpcap._socketcalls cimport bind_hint, granted_zero_copy, kick_tx, read_statistics
 from xdpcap._umem cimport pool_give, pool_take
 
 import errno as _errno
@@ -54,10 +51,7 @@ from xdpcap.errors import KernelError, UsageError
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
-    int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
     int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
-    ssize_t sendto(int fd, const void *buf, size_t n, int flags, void *addr, socklen_t size)
-    int MSG_DONTWAIT
     int SOL_SOCKET
 
 cdef extern from "<poll.h>" nogil:
@@ -83,40 +77,6 @@ cdef extern from *:
 cdef enum:
     REBIND_TRIES = 40
 REBIND_WAIT_S = 0.025
-
-
-cdef int read_statistics(int fd, xdp_statistics *out) noexcept nogil:
-    """XDP_STATISTICS into out; kernels before 5.9 fill its first three words only."""
-    cdef socklen_t size = sizeof(xdp_statistics)
-    memset(out, 0, sizeof(xdp_statistics))
-    if getsockopt(fd, SOL_XDP, XDP_STATISTICS, out, &size):
-        return -errno
-    return 0
-
-
-cdef int kick_tx(int fd) noexcept nogil:
-    """Tell the kernel that the TX ring has descriptors; 0, or -errno when it is final.
-
-    EAGAIN: copy mode moved 32 descriptors and there are more (net/xdp/xsk.c,
-    TX_BATCH_SIZE).  EBUSY, ENOBUFS: the device or the socket is full for now.
-    """
-    if sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0:
-        return 0
-    if errno in (EAGAIN, EBUSY, ENOBUFS, EINTR):
-        return 0
-    return -errno
-
-
-cdef str _bind_hint(int number, str interface):
-    return {
-        _errno.EBUSY: "is another program using this queue?",
-        _errno.EOPNOTSUPP: "the driver can't do this mode; try --zero-copy off",
-        _errno.EINVAL: f"is the queue there (`ethtool -l {interface}`) and the mode right?",
-        _errno.ENETDOWN: f"`ip link set {interface} up`",
-        _errno.ENODEV: "the interface has gone",
-        _errno.EPERM: "needs CAP_NET_RAW; run with sudo",
-        _errno.ENOMEM: "raise `ulimit -l` or ask for less with --umem-size",
-    }.get(number, "")
 
 
 @cython.no_gc_clear
@@ -164,8 +124,7 @@ cdef class Xsk:
         self._bind(zero_copy)
         umem._bound = True
         umem._socket_count += 1
-        self.fd = xsk_socket__fd(self.handle)
-        self.zero_copy = self._granted_zero_copy()
+        self.zero_copy = granted_zero_copy(self.fd)
 
     def _claim(self):
         # libxdp makes a UMEM's first socket from the UMEM's own descriptor (xsk.c,
@@ -181,39 +140,42 @@ cdef class Xsk:
         self.umem._tx_size = self.tx_size
 
     def _bind(self, bint zero_copy):
+        cdef uint16_t flags = <uint16_t>(
+            (XDP_ZEROCOPY if zero_copy else XDP_COPY)
+            | (XDP_USE_SG if self.multi_buffer else 0)
+            | (XDP_USE_NEED_WAKEUP if self.need_wakeup else 0))
+        for attempt in range(REBIND_TRIES):
+            err = self._bind_once(flags)
+            if err != -EBUSY:
+                break
+            time.sleep(REBIND_WAIT_S)
+        if err:
+            mode = "ZEROCOPY" if zero_copy else "COPY"
+            raise KernelError(f"bind({self.interface} queue {self.queue}, {mode})", err,
+                              bind_hint(-err, self.interface))
+
+    def _bind_once(self, uint16_t flags):
+        """Make rings and socket, and bind it: 0 and `fd` is there, or -errno."""
         cdef xsk_socket_config config
         cdef int err
         cdef bytes name = self.interface.encode()
+        if self.umem.handle == NULL:
+            raise TypeError("the socket of a MetadataUmem is a MetadataXsk")
         memset(&config, 0, sizeof(config))
         memset(&self.rx, 0, sizeof(self.rx))
         memset(&self.tx, 0, sizeof(self.tx))
         config.rx_size = self.rx_size
         config.tx_size = self.tx_size
         config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD
-        config.bind_flags = <uint16_t>(
-            (XDP_ZEROCOPY if zero_copy else XDP_COPY)
-            | (XDP_USE_SG if self.multi_buffer else 0)
-            | (XDP_USE_NEED_WAKEUP if self.need_wakeup else 0))
-        for attempt in range(REBIND_TRIES):
-            err = xsk_socket__create(
-                &self.handle, name, self.queue, self.umem.handle,
-                &self.rx if self.rx_size else NULL, &self.tx if self.tx_size else NULL, &config)
-            if err != -EBUSY:
-                break
-            time.sleep(REBIND_WAIT_S)
+        config.bind_flags = flags
+        err = xsk_socket__create(
+            &self.handle, name, self.queue, self.umem.handle,
+            &self.rx if self.rx_size else NULL, &self.tx if self.tx_size else NULL, &config)
         if err:
             self.handle = NULL
-            mode = "ZEROCOPY" if zero_copy else "COPY"
-            raise KernelError(f"bind({self.interface} queue {self.queue}, {mode})", err,
-                              _bind_hint(-err, self.interface))
-
-    def _granted_zero_copy(self):
-        cdef xdp_options options
-        cdef socklen_t size = sizeof(options)
-        options.flags = 0
-        if getsockopt(self.fd, SOL_XDP, XDP_OPTIONS, &options, &size):
-            raise KernelError("getsockopt(XDP_OPTIONS)", errno)
-        return bool(options.flags & XDP_OPTIONS_ZEROCOPY)
+            return err
+        self.fd = xsk_socket__fd(self.handle)
+        return 0
 
     def set_busy_poll(self, int budget=64, int timeout_us=20):
         """Preferred busy polling (kernel 5.11): the receiving thread drives the NAPI.
@@ -354,8 +316,8 @@ cdef class Xsk:
 
     def _queue(self, bytes packet not None):
         cdef uint32_t size = <uint32_t>len(packet), part, offset = 0, index = 0, i
-        cdef uint32_t frame_size = self.umem.frame_size
-        cdef uint32_t frames = (size + frame_size - 1) // frame_size
+        cdef uint32_t room = self.umem.frame_size - self.umem.tx_metadata_len
+        cdef uint32_t frames = (size + room - 1) // room
         cdef const char *data = packet
         cdef uint64_t addr = 0
         cdef xdp_desc *desc
@@ -368,8 +330,9 @@ cdef class Xsk:
         if xsk_ring_prod__reserve(&self.tx, frames, &index) != frames:
             return False
         for i in range(frames):
-            part = min(frame_size, size - offset)
+            part = min(room, size - offset)
             pool_take(&self.umem.pool, &addr)
+            addr += self.umem.tx_metadata_len
             memcpy(self.umem.area + addr, data + offset, part)
             desc = xsk_ring_prod__tx_desc(&self.tx, index + i)
             desc.addr = addr
@@ -381,7 +344,7 @@ cdef class Xsk:
         return True
 
     def _check_open(self):
-        if self.handle == NULL:
+        if self.fd < 0:
             raise ValueError("the socket is closed")
 
     def close(self):
@@ -389,6 +352,7 @@ cdef class Xsk:
         if self.handle != NULL:
             xsk_socket__delete(self.handle)
             self.handle = NULL
+        if self.fd >= 0:
             self.fd = -1
             self.umem._socket_count -= 1
 
@@ -401,4 +365,5 @@ cdef class Xsk:
     def __dealloc__(self):
         if self.handle != NULL:
             xsk_socket__delete(self.handle)
+        if self.umem is not None and self.fd >= 0:
             self.umem._socket_count -= 1

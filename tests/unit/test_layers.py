@@ -27,7 +27,10 @@ FLOORS = {
         *("feed", "sender", "split", "tx_attachment"),
     },
     4: {"_capture", "_loop", "_waiting", "_state", "_bench", "_transmit", "_txloop", "_ringloop"},
-    3: {"_xsk", "_umem", "_bpf", "_dispatcher", "_sink", "_blocks", "_generator", "_plainring"},
+    3: {
+        *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_dispatcher"),
+        *("_sink", "_blocks", "_generator", "_plainring"),
+    },
     2: {
         *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan"),
         *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations", "_deviceclock"),
@@ -65,6 +68,9 @@ NEIGHBOURS = {
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory
+    ("_xsk", "_socketcalls"),  # what it asks of the kernel by its descriptor
+    ("_txmetadata", "_xsk"),  # both with room for metadata before each packet
+    ("_txmetadata", "_umem"),
     ("_plainring", "_umem"),  # the frame pool on plain memory, for tests
     ("_packets", "_flow"),  # a packet in memory knows its flow's hash
     ("_reader", "_packets"),  # what is read
