@@ -70,7 +70,7 @@ def report(**changes: Any) -> dict[str, Any]:
         "skipped": {"too_long": 0, "too_short": 0},
         "skipped_numbers": {"too_long": [], "too_short": []},
         "truncated": 0,
-        "tx_errors": {"tx_invalid_descs": 0, "tx_ring_empty": 7},
+        "tx_errors": {"tx_invalid_descs": 0, "tx_ring_empty": 7, "tx_dropped": 0},
         "zero_copy": True,
         "queues": [queue(0)],
         "timing": TIMING,

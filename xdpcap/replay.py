@@ -106,6 +106,11 @@ class ReplaySession:
         seconds = self._finish(begun_ns)
         report = self._report(seconds)
         report["verify"] = self._verify()
+        if invalid := report["tx_errors"]["tx_invalid_descs"]:
+            self._problems.append(
+                f"{invalid} descriptors were refused by the kernel (tx_invalid_descs): their "
+                "packets count as sent and have not left; please report this"
+            )
         self._ui.finish(report)
         for problem in self._problems:
             self._ui.message(problem)

@@ -106,7 +106,7 @@ def build_report(
     every = [sender for row in senders for sender in row]
     rows = [_row(sender) for sender in every]
     sent, size = sum(row["sent"] for row in rows), sum(row["bytes"] for row in rows)
-    errors = {"tx_invalid_descs": 0, "tx_ring_empty": 0}
+    errors = {"tx_invalid_descs": 0, "tx_ring_empty": 0, "tx_dropped": 0}
     for attachment in attachments:
         for name, count in attachment.tx_errors().items():
             errors[name] += count

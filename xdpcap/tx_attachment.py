@@ -16,7 +16,7 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.attachment import attach_program, await_carrier
 from xdpcap.errors import KernelError
-from xdpcap.net import Link, rx_queue_count
+from xdpcap.net import Link, rx_queue_count, tx_dropped
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.variants import variants
 
@@ -36,6 +36,7 @@ class TxAttachment:
         self.queues = queues
         self.program: Program | None = None
         self.xsks: dict[int, Xsk] = {}
+        self._dropped_before = tx_dropped(link.name)
         self._config = config
         self._umems: list[Umem] = []
         try:
@@ -112,12 +113,19 @@ class TxAttachment:
         return xsk
 
     def tx_errors(self) -> dict[str, int]:
-        """tx_invalid_descs and tx_ring_empty of all queues together (XDP_STATISTICS)."""
-        sums = {"tx_invalid_descs": 0, "tx_ring_empty": 0}
+        """tx_invalid_descs and tx_ring_empty of all queues together (XDP_STATISTICS).
+
+        And tx_dropped: what the interface has dropped since, whoever sent it.  A packet
+        that was completed may be among them.
+        """
+        sums = {"tx_invalid_descs": 0, "tx_ring_empty": 0, "tx_dropped": 0}
         for xsk in self.xsks.values():
             stats = xsk.statistics()
-            for name in sums:
+            for name in ("tx_invalid_descs", "tx_ring_empty"):
                 sums[name] += stats[name]
+        dropped = tx_dropped(self.link.name)
+        if dropped is not None and self._dropped_before is not None:
+            sums["tx_dropped"] = dropped - self._dropped_before
         return sums
 
     def _detach(self) -> None:

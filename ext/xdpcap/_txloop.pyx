@@ -298,6 +298,7 @@ cdef TxReason tx_run(TxState *t) noexcept nogil:
     """Send the rest of the set; t.next tells how far it came."""
     cdef uint64_t now, wanted, allowed
     cdef TxReason reason
+    _wait_until(t, t.begun_ns)
     t.progress_ns = _now()
     while t.next < t.count:
         if atomic_load_int(&t.stop, __ATOMIC_RELAXED):

@@ -50,6 +50,7 @@ def test_every_byte_arrives_in_order(lab, record, tmp_path, pace, length):
     assert report["tx_errors"] == {
         "tx_invalid_descs": 0,
         "tx_ring_empty": report["tx_errors"]["tx_ring_empty"],
+        "tx_dropped": 0,
     }
 
 
@@ -167,6 +168,19 @@ def test_a_pace_takes_the_time_that_it_stands_for(lab, record, tmp_path, options
     _, arrived = sent_and_recorded(lab, record, [file, *options])
     span = (arrived[-1].ts_ns - arrived[0].ts_ns) / 1e9
     assert span == pytest.approx(seconds, rel=0.1)
+
+
+@pytest.mark.parametrize("pace", [TOP_SPEED, "--pps=10k"])
+def test_nothing_leaves_before_the_moment_that_was_asked_for(lab, tmp_path, pace):
+    file = pcap_file(tmp_path / "in.pcap", numbered(10))
+    begun = time.time()
+    replay = Replay(lab, [file, pace, "--start-at", f"@{begun + 2:.3f}"])
+    time.sleep(1.5 - (time.time() - begun))
+    assert lab.statistics()["tx_packets"] == 0
+    sent = replay.wait()
+    assert time.time() - begun >= 2
+    assert sent.report["sent"] == lab.statistics()["tx_packets"] == 10
+    assert 0 < sent.report["seconds"] < 1
 
 
 def test_bits_on_the_wire_count_preamble_and_gap(lab, tmp_path):
@@ -329,6 +343,7 @@ def test_a_far_end_that_is_down_is_told_before_packets_are_lost(lab, tmp_path):
     lab.set_link("rx0", False)
     sent = Replay(lab, [file, TOP_SPEED]).wait()
     assert sent.returncode == 0 and "tx0 has no carrier" in sent.stderr
+    assert sent.report["tx_errors"]["tx_dropped"] == 3
     lab.set_link("rx0", True)
 
 

@@ -27,7 +27,7 @@ def test_quiet_still_tells_what_is_wrong() -> None:
     wrong = report(
         skipped={"too_long": 1, "too_short": 0},
         skipped_numbers={"too_long": [3]},
-        tx_errors={"tx_invalid_descs": 2},
+        tx_errors={"tx_dropped": 2},
         verify={**VERIFIED, "changed": 1},
     )
     with screen(quiet=True, verify="blue:eth2") as shown:
@@ -39,7 +39,8 @@ def test_quiet_still_tells_what_is_wrong() -> None:
         "xdpcap: eth1: c",
         "xdpcap: eth1 went down",
         "xdpcap: skipped 1 packet too long for the MTU (number 3); raise it on both ends",
-        "xdpcap: 2 tx_invalid_descs: the kernel refused them; please report this",
+        "xdpcap: 2 packets dropped by the interface while it was sending (tx_dropped): "
+        "the other end can't follow; send slower",
         "xdpcap: --verify blue:eth2: 1 000 packets of 1 000 arrived: 1 changed",
     ]
 

@@ -214,13 +214,13 @@ def test_skipped_packets_are_told_by_cause_with_the_first_numbers() -> None:
     ]
 
 
-def test_an_empty_ring_is_no_error_and_a_refused_descriptor_is_one() -> None:
+def test_an_empty_ring_is_no_error_and_packets_that_the_interface_dropped_are_told() -> None:
     with screen() as shown:
         shown.ui.finish(report())
-        shown.ui.finish(report(tx_errors={"tx_invalid_descs": 2, "tx_ring_empty": 7}))
-    errors = [line for line in shown.lines if "errors" in line]
+        shown.ui.finish(report(tx_errors={"tx_ring_empty": 7, "tx_dropped": 1234}))
+    errors = [line for line in shown.lines if "dropped" in line]
     assert len(errors) == 1
-    assert "2 tx_invalid_descs" in errors[0]
+    assert "1 234 packets dropped by the interface" in errors[0]
     assert not any("tx_ring_empty" in line for line in shown.lines)
 
 

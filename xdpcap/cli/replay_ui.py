@@ -18,7 +18,7 @@ from xdpcap.cli.replay_view import (
     Pace,
     closing_view,
     difference_lines,
-    error_lines,
+    dropped_lines,
     opening_lines,
     pace_between,
     progress_line,
@@ -99,7 +99,7 @@ class ReplayUi(SessionTerminal):
         """Only what is not as it should be."""
         for line in skipped_lines(report):
             self.message(f"skipped {line}")
-        for line in error_lines(report):
+        for line in dropped_lines(report):
             self.message(line)
         for line in difference_lines(report):
             self.message(f"--verify {self._config.verify}: {line}")

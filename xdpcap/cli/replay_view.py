@@ -211,7 +211,7 @@ def closing_view(report: Report, glyphs: Glyphs, width: int, late: str) -> list[
     for label, texts, style in (
         ("skipped", skipped_lines(report), "yellow"),
         ("cut", _cut_lines(report), "yellow"),
-        ("errors", error_lines(report), "red"),
+        ("dropped", dropped_lines(report), "red"),
         ("timing", _timing_lines(report, late), ""),
         ("verify", verify_lines(report), "red" if _differs(report) else "green"),
     ):
@@ -285,12 +285,15 @@ def _cut_lines(report: Report) -> list[str]:
     return [f"{_packets(count)} not recorded to the end (snap length), sent as far as recorded"]
 
 
-def error_lines(report: Report) -> list[str]:
-    """What the kernel refused; that it found the ring empty is no error."""
-    invalid = report["tx_errors"].get("tx_invalid_descs", 0)
-    return [f"{invalid} tx_invalid_descs: the kernel refused them; please report this"] * bool(
-        invalid
-    )
+def dropped_lines(report: Report) -> list[str]:
+    """What the interface dropped; that the kernel found the ring empty is no error."""
+    dropped = report["tx_errors"].get("tx_dropped", 0)
+    if not dropped:
+        return []
+    return [
+        f"{_packets(dropped)} dropped by the interface while it was sending (tx_dropped): "
+        "the other end can't follow; send slower"
+    ]
 
 
 def _timing_lines(report: Report, late: str) -> list[str]:

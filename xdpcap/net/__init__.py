@@ -20,6 +20,7 @@ from xdpcap.net.link import (
     peer_of,
     rx_missed,
     rx_queues_allocated,
+    tx_dropped,
 )
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
@@ -49,5 +50,6 @@ __all__ = [
     "rx_queues_allocated",
     "spoilers",
     "timed_queues",
+    "tx_dropped",
     "wait_for_carrier",
 ]

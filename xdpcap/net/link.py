@@ -131,9 +131,18 @@ def rx_missed(name: str) -> int | None:
 
     The NIC had no room for them, so no program saw them (if_link.h, rtnl_link_stats64).
     """
+    return _counter(name, "rx_missed_errors")
+
+
+def tx_dropped(name: str) -> int | None:
+    """Packets that the interface was given and has dropped since it was made, or None."""
+    return _counter(name, "tx_dropped")
+
+
+def _counter(name: str, which: str) -> int | None:
     message = _find_message(name)
     stats = None if message is None else message.get_attr("IFLA_STATS64")
-    return None if stats is None else int(stats["rx_missed_errors"])
+    return None if stats is None else int(stats[which])
 
 
 class Promiscuous:
