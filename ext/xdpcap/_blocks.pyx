@@ -8,7 +8,7 @@ Frees: FileSink (`_sink`), which owns the struct.
 
 Behind the pool there is room for one record more, so one that straddles the pool's end
 is still encoded as one run of bytes; what lies behind the end then goes to its start.  Blocks retire in order: a packet
-counts as `written` when its block and all before it are in the file.  The part of a
+counts as `written` when its block and all before it are in the file (`_retire`).  The part of a
 block that a quiet moment leaves behind goes through the page cache (sink_flush), so
 the file's length is exact at all times and no padding is ever in it.
 
@@ -19,6 +19,15 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
+from xdpcap._retire cimport count_written, readable_end, retire
+from xdpcap._stages cimport (
+    STAGE_ENCODE,
+    STAGE_PEEK,
+    STAGE_REAP,
+    stage_ends,
+    write_begins,
+    write_ends,
+)
 from xdpcap._stream cimport stream_out
 from xdpcap.liburing cimport *
 
@@ -48,10 +57,6 @@ cdef uint64_t monotonic_ns() noexcept nogil:
     cdef timespec ts
     clock_gettime(CLOCK_MONOTONIC, &ts)
     return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
-
-
-cdef inline Slot *_slot_of(const Sink *s, uint64_t position) noexcept nogil:
-    return &s.slots[(position // s.block_size) % s.block_count]
 
 
 # ---------------------------------------------------------------- blocks
@@ -93,7 +98,11 @@ cdef void _cross(Sink *s, uint32_t length, uint32_t caplen, bint straddles) noex
     if straddles and end % s.pool_size == 0:
         # The block there is free, or there would have been no room for the record.
         memcpy(s.base, s.base + s.pool_size, s.pos - end)
+    if s.clocks != NULL:
+        write_begins(s.clocks, STAGE_ENCODE)
     _submit_open(s, <uint32_t>s.block_size)
+    if s.clocks != NULL:
+        write_ends(s.clocks)
     # What straddles began at its start and ends in the block that opens now.
     _open_slot(s, end, s.file.size - (length if straddles else 0))
     if straddles:
@@ -101,11 +110,11 @@ cdef void _cross(Sink *s, uint32_t length, uint32_t caplen, bint straddles) noex
         s.open.bytes = caplen
     # A block that was written at once, or failed, is through: its room is needed now,
     # since without anything in flight nobody comes by to free it.
-    _retire(s)
+    retire(s)
 
 
 cdef void _open_slot(Sink *s, uint64_t position, uint64_t cut) noexcept nogil:
-    cdef Slot *slot = _slot_of(s, position)
+    cdef Slot *slot = slot_of(s, position)
     memset(slot, 0, sizeof(Slot))
     slot.state = SLOT_OPEN
     slot.file = s.current
@@ -142,6 +151,8 @@ cdef void _submit_open(Sink *s, uint32_t length) noexcept nogil:
     if f.error:
         slot.state = SLOT_FAILED
         slot.error = f.error
+    elif s.mode == SINK_DISCARD:
+        slot.state = SLOT_DONE
     elif s.mode == SINK_SYNC:
         # What a flush has written already is in the page cache: go on from there.
         slot.done = slot.flushed
@@ -221,79 +232,23 @@ cdef void _completed(Sink *s, Slot *slot, int32_t result) noexcept nogil:
         s.flight_count -= 1
 
 
-cdef void _count_up_to(Sink *s, const Slot *slot, uint64_t packets, uint64_t size) noexcept nogil:
-    cdef SinkFile *f = &s.files[slot.file]
-    f.written += packets - slot.flushed_packets
-    f.written_bytes += size - slot.flushed_bytes
-    s.written += packets - slot.flushed_packets
-    s.written_bytes += size - slot.flushed_bytes
-
-
-cdef void _count_written(Sink *s, const Slot *slot) noexcept nogil:
-    """A block's packets are in the file; those of an earlier flush are counted."""
-    _count_up_to(s, slot, slot.packets, slot.bytes)
-
-
-cdef uint64_t _readable(const Slot *slot) noexcept nogil:
-    """Bytes of a file that are whole when this block of it could not be written."""
-    if slot.flushed:
-        return slot.file_offset + slot.flushed
-    if slot.cut > slot.file_offset + slot.done:
-        return 0    # the first block, and not even the header got there
-    return slot.cut
-
-
-cdef void _salvage(Sink *s, Slot *slot) noexcept nogil:
-    """A block of which the disk took a part: its records up to the last mark in there stay."""
-    cdef SinkFile *f = &s.files[slot.file]
-    cdef Mark *mark
-    cdef uint32_t i
-    for i in range(slot.mark_count, 0, -1):
-        mark = &slot.marks[i - 1]
-        if mark.end <= slot.done and mark.end > slot.flushed:
-            f.cut = slot.file_offset + mark.end
-            _count_up_to(s, slot, mark.packets, mark.bytes)
-            slot.flushed_packets = mark.packets
-            slot.flushed_bytes = mark.bytes
-            return
-
-
-cdef void _retire_one(Sink *s, Slot *slot) noexcept nogil:
-    cdef SinkFile *f = &s.files[slot.file]
-    if slot.state == SLOT_FAILED and f.error == 0:
-        f.cut = _readable(slot)
-        _salvage(s, slot)
-        f.error = slot.error
-    if f.error:
-        s.write_dropped += slot.packets - slot.flushed_packets
-    else:
-        _count_written(s, slot)
-    f.in_flight -= 1
-    if f.finished and f.in_flight == 0:
-        s.some_file_done = True
-    slot.state = SLOT_FREE
-
-
-cdef void _retire(Sink *s) noexcept nogil:
-    """Count the oldest blocks that are through, in order, and free their room."""
-    cdef Slot *slot
-    while s.tail < s.block_start:
-        slot = _slot_of(s, s.tail)
-        if slot.state != SLOT_DONE and slot.state != SLOT_FAILED:
-            return
-        _retire_one(s, slot)
-        s.tail += s.block_size
+cdef void _reap(Sink *s) noexcept nogil:
+    cdef io_uring_cqe *cqe = NULL
+    while io_uring_peek_cqe(&s.ring, &cqe) == 0:
+        _completed(s, &s.slots[io_uring_cqe_get_data64(cqe)], cqe.res)
+        io_uring_cqe_seen(&s.ring, cqe)
+    retire(s)
 
 
 cdef void sink_reap(Sink *s) noexcept nogil:
     """Take completions without waiting."""
-    cdef io_uring_cqe *cqe = NULL
     if s.flight_count == 0:
         return
-    while io_uring_peek_cqe(&s.ring, &cqe) == 0:
-        _completed(s, &s.slots[io_uring_cqe_get_data64(cqe)], cqe.res)
-        io_uring_cqe_seen(&s.ring, cqe)
-    _retire(s)
+    if s.clocks != NULL:
+        stage_ends(s.clocks, STAGE_PEEK)
+    _reap(s)
+    if s.clocks != NULL:
+        stage_ends(s.clocks, STAGE_REAP)
 
 
 cdef void sink_wait(Sink *s, uint32_t timeout_us) noexcept nogil:
@@ -305,7 +260,7 @@ cdef void sink_wait(Sink *s, uint32_t timeout_us) noexcept nogil:
     ts.tv_sec = timeout_us // 1000000
     ts.tv_nsec = <long long>(timeout_us % 1000000) * 1000
     io_uring_wait_cqe_timeout(&s.ring, &cqe, &ts)
-    sink_reap(s)
+    _reap(s)
 
 
 # ---------------------------------------------------------------- the tail
@@ -321,7 +276,7 @@ cdef void sink_flush(Sink *s) noexcept nogil:
         # comes again, since unflushed_since_ns stays as it is.
         return
     s.unflushed_since_ns = 0
-    if not s.has_file:
+    if not s.has_file or s.mode == SINK_DISCARD:
         return
     if s.mode == SINK_STREAM:
         _write_stream(s)
@@ -343,13 +298,13 @@ cdef void sink_flush(Sink *s) noexcept nogil:
             # Retired with the rest of the file: what stood before is still good.
             slot.error = errno if n < 0 else EIO
             f.error = slot.error
-            f.cut = _readable(slot)
+            f.cut = readable_end(slot)
             slot.done = 0
             return
     slot.done = 0
     s.disk_bytes += length - slot.flushed
     slot.flushed = length
-    _count_written(s, slot)
+    count_written(s, slot)
     slot.flushed_packets = slot.packets
     slot.flushed_bytes = slot.bytes
 
@@ -378,7 +333,7 @@ cdef void _write_stream(Sink *s) noexcept nogil:
         s.write_dropped += slot.packets
     else:
         slot.file = s.current
-        _count_written(s, slot)
+        count_written(s, slot)
     slot.packets = slot.bytes = 0
     # Always from the pool's start on: what is pending never reaches its end.
     s.pos += s.pool_size - s.pos % s.pool_size
@@ -401,7 +356,7 @@ cdef void sink_finish(Sink *s) noexcept nogil:
             _submit_open(s, length)
             s.pos = s.block_start + s.block_size
             s.block_start = s.pos
-            _retire(s)
+            retire(s)
         if f.in_flight == 0:
             s.some_file_done = True
     f.finished = True

@@ -22,6 +22,7 @@ from xdpcap._blocks cimport (
     sink_wait,
 )
 from xdpcap._savefile cimport encode_head, encode_tail, record_bound
+from xdpcap._stages cimport *
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
 from xdpcap.libxdp cimport (
@@ -186,8 +187,11 @@ cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nog
     """Record what is in the RX ring, up to `want` descriptors."""
     cdef uint32_t index = 0, length = 0, done = 0, frames, count
     cdef const xdp_desc *ahead
+    cdef StageClocks *clocks = c.sink.clocks
     cdef Reason reason = RUN_ON
     count = xsk_ring_cons__peek(c.rx, want, &index)
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_PEEK)
     while done < count:
         # Fetch the lines of a packet some way ahead: they are in another core's cache.
         if done + 4 < count:
@@ -202,6 +206,8 @@ cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nog
         if reason != RUN_ON:
             break
         done += frames
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_ENCODE)
     if done < count:
         xsk_ring_cons__cancel(c.rx, count - done)
     if done:
@@ -259,7 +265,11 @@ cdef Reason _no_room(CaptureState *c, uint64_t now) noexcept nogil:
     """Every block is in flight: the disk is the bottleneck.  Frames stay in the ring."""
     if c.stop_seen_ns and now - c.stop_seen_ns > STOP_WAIT_NS:
         return RUN_STOPPED
+    if c.sink.clocks != NULL:
+        wait_begins(c.sink.clocks, STAGE_PEEK)
     sink_wait(c.sink, 10000)
+    if c.sink.clocks != NULL:
+        wait_ends(c.sink.clocks, STAGE_DISK)
     return RUN_ON
 
 
@@ -268,7 +278,11 @@ cdef Reason _between(CaptureState *c, uint64_t now) noexcept nogil:
     cdef Sink *s = c.sink
     sink_reap(s)
     if s.unflushed_since_ns and now - s.unflushed_since_ns >= c.flush_interval_ns:
+        if s.clocks != NULL:
+            write_begins(s.clocks, STAGE_PEEK)
         sink_flush(s)
+        if s.clocks != NULL:
+            write_ends(s.clocks)
     if s.some_file_done:
         return RUN_FILE_DONE
     if sink_failed(s):
@@ -288,7 +302,7 @@ cdef Reason _between(CaptureState *c, uint64_t now) noexcept nogil:
     return RUN_ON
 
 
-cdef Reason run_record(CaptureState *c) noexcept nogil:
+cdef Reason _run(CaptureState *c) noexcept nogil:
     cdef uint32_t taken = 0, total = 0, want = c.batch
     cdef uint64_t now
     cdef Reason reason
@@ -324,6 +338,16 @@ cdef Reason run_record(CaptureState *c) noexcept nogil:
         if c.stop_seen_ns == 0:
             wait_for_packets(c, now, total)
         total = 0
+
+
+cdef Reason run_record(CaptureState *c) noexcept nogil:
+    cdef Reason reason
+    if c.sink.clocks != NULL:
+        clocks_begin(c.sink.clocks)
+    reason = _run(c)
+    if c.sink.clocks != NULL:
+        clocks_end(c.sink.clocks)
+    return reason
 
 
 cdef Reason run_drop(CaptureState *c) noexcept nogil:

@@ -17,6 +17,7 @@ from libc.string cimport memcpy, memset
 from xdpcap._blocks cimport (
     SINK_BUFFERED,
     SINK_DIRECT,
+    SINK_DISCARD,
     SINK_FILES,
     SINK_STREAM,
     SINK_SYNC,
@@ -33,6 +34,7 @@ from xdpcap._blocks cimport (
     sink_room,
     sink_wait,
 )
+from xdpcap._stages cimport StageTimes
 from xdpcap.liburing cimport *
 
 import os
@@ -120,7 +122,8 @@ cdef class FileSink:
     block_count : int
         Blocks in the pool, at least 2: all but one may be in flight.
     mode : str
-        "direct", "buffered", "sync" or "stream", as choose_mode() says.
+        "direct", "buffered", "sync" or "stream", as choose_mode() says; "discard" throws
+        away what would be written, and takes -1 for a file.
     stream_lock : StreamLock
         Shared by the sinks of one pipe.
 
@@ -134,7 +137,7 @@ cdef class FileSink:
         if block_count < 2:
             raise UsageError("the sink needs two blocks at least")
         self.s.mode = {"direct": SINK_DIRECT, "buffered": SINK_BUFFERED, "sync": SINK_SYNC,
-                       "stream": SINK_STREAM}[mode]
+                       "stream": SINK_STREAM, "discard": SINK_DISCARD}[mode]
         self.s.block_size = block_size
         self.s.block_count = block_count
         self.s.pool_size = block_size * block_count
@@ -286,9 +289,9 @@ cdef class FileSink:
 
     @property
     def mode(self):
-        """How files are written: "direct", "buffered", "sync" or "stream"."""
+        """How files are written: "direct", "buffered", "sync" or "stream"; or "discard"."""
         return {SINK_DIRECT: "direct", SINK_BUFFERED: "buffered", SINK_SYNC: "sync",
-                SINK_STREAM: "stream"}[self.s.mode]
+                SINK_STREAM: "stream", SINK_DISCARD: "discard"}[self.s.mode]
 
     @property
     def counters(self):
@@ -304,6 +307,11 @@ cdef class FileSink:
     def current_size(self):
         """Bytes encoded to the current file."""
         return self.s.files[self.s.current].size if self.s.has_file else 0
+
+    def measure(self, StageTimes times not None):
+        """Have the worker's time told by stages from now on; before its loop runs."""
+        self._times = times
+        self.s.clocks = &times.clocks
 
     def close(self):
         """Free the pool and the ring; the caller has waited for the last completion."""

@@ -48,6 +48,8 @@ cdef struct CaptureState:
     uint64_t rotate_packets
     bint failure_told           # WRITE_FAILED or NO_FILE has been returned
     uint64_t pause_ns
+    void (*refill)(void *source) noexcept nogil  # makes packets, where they are simulated
+    void *source
     uint64_t stop_seen_ns
     # Counters: written by the worker only, read by anyone.
     uint64_t received           # packets taken off the RX ring

@@ -10,6 +10,7 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from xdpcap._stages cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
 from xdpcap._state cimport CaptureState
 from xdpcap._socketcalls cimport read_statistics
 from xdpcap.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
@@ -146,8 +147,7 @@ cdef void _poll_idle(CaptureState *c, uint64_t now) noexcept nogil:
         read(c.wake_fd, &junk, sizeof(junk))
 
 
-cdef void wait_for_packets(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
-    """Between two looks at the ring, of which the last brought `taken` packets."""
+cdef void _wait(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
     if c.busy_poll or xsk_ring_prod__needs_wakeup(c.fill):
         # Drives the NAPI when busy polling; else tells a driver that ran out of fill
         # descriptors that there are some again.
@@ -158,3 +158,15 @@ cdef void wait_for_packets(CaptureState *c, uint64_t now, uint32_t taken) noexce
         _pause(c, taken)
     else:
         _poll_idle(c, now)
+
+
+cdef void wait_for_packets(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
+    """Between two looks at the ring, of which the last brought `taken` packets."""
+    if c.sink.clocks != NULL:
+        wait_begins(c.sink.clocks, STAGE_PEEK)
+    if c.refill != NULL:
+        c.refill(c.source)
+    else:
+        _wait(c, now, taken)
+    if c.sink.clocks != NULL:
+        wait_ends(c.sink.clocks, STAGE_IDLE if c.refill == NULL else STAGE_SOURCE)

@@ -26,13 +26,16 @@ FLOORS = {
         *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
         *("feed", "sender", "split", "tx_attachment"),
     },
-    4: {"_capture", "_loop", "_waiting", "_state", "_bench", "_transmit", "_txloop", "_ringloop"},
+    4: {
+        *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
+        *("_transmit", "_txloop", "_ringloop"),
+    },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_dispatcher"),
-        *("_sink", "_blocks", "_generator", "_plainring"),
+        *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
-        *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan"),
+        *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan", "_stages"),
         *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations", "_deviceclock"),
     },
     1: {"libxdp", "libbpf", "liburing", "libpcap"},
@@ -65,6 +68,9 @@ NEIGHBOURS = {
     *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches
     ("_transmit", "_txloop"),  # ... and of the one that sends
     ("_sink", "_blocks"),  # the Python face of the blocks
+    *((part, "_sinkstate") for part in ("_blocks", "_retire")),  # one sink's
+    ("_blocks", "_retire"),  # ... and what became of its blocks
+    *(("_simulate", part) for part in ("_loop", "_state", "_waiting")),  # the loop, fed from memory
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory

@@ -1,0 +1,8 @@
+from libc.stdint cimport uint64_t
+
+from xdpcap._sinkstate cimport Sink, Slot
+
+
+cdef void retire(Sink *s) noexcept nogil
+cdef void count_written(Sink *s, const Slot *slot) noexcept nogil
+cdef uint64_t readable_end(const Slot *slot) noexcept nogil
