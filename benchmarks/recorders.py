@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,17 +74,17 @@ def drop_loop() -> Recorder:
     return Recorder(DROP_LOOP, _drop_argv, "ready", _read_drop)
 
 
-def xdpcap(file_format: str) -> Recorder:
-    """The command as a user runs it, in one of its two formats."""
+def xdpcap(file_format: str, options: Sequence[str] = (), name: str = "") -> Recorder:
+    """The command as a user runs it, in one of its two formats; `options` are further ones."""
 
     def argv(place: Place) -> list[str]:
         return [
             *(sys.executable, "-m", "xdpcap", "record", "-i", RX_NAME),
             *("-o", str(place.directory), "--format", file_format, "--json"),
-            *("--cpus", str(place.cpu)),
+            *("--cpus", str(place.cpu), *options),
         ]
 
-    return Recorder(f"xdpcap {file_format}", argv, "recording ", _read_xdpcap)
+    return Recorder(name or f"xdpcap {file_format}", argv, "recording ", _read_xdpcap)
 
 
 def count_packets(files: list[Path]) -> int:
