@@ -8,6 +8,8 @@ import pytest
 
 from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.replay import replay_session
+from xdpcap.replay_config import ReplayConfig
 
 
 def pretend(monkeypatch, release):
@@ -52,6 +54,7 @@ def test_minor_versions_are_compared_as_numbers(monkeypatch):
         (kernel.has_cgroup_memory_accounting, "5.11"),
         (kernel.has_tai, "6.1"),
         (kernel.has_multi_buffer, "6.6"),
+        (kernel.has_launch_time, "6.15"),
     ],
 )
 def test_a_feature_is_there_from_its_first_release_on(monkeypatch, predicate, first):
@@ -110,3 +113,10 @@ def test_any_other_failure_to_make_the_socket_is_told_as_it_is(monkeypatch):
 def test_this_kernel_has_af_xdp():
     assert kernel.af_xdp_available()
     kernel.require_af_xdp()
+
+
+def test_a_replay_names_the_kernel_that_it_needs(monkeypatch):
+    pretend(monkeypatch, "5.0.21-test")
+    config = ReplayConfig(files=("web.pcap",), interface="eth1")
+    with pytest.raises(UsageError, match=r"^replay needs Linux 5\.1 or later and this is 5\.0\.21"):
+        replay_session(config, None)
