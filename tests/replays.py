@@ -15,7 +15,10 @@ from xdpcap.replay_report import Progress
 from xdpcap.replay_verdict import ReplayVerdict
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
-LAUNCH = "not to be had from this driver; the sender waits for each packet's time"
+LAUNCH = (
+    "not handed to the NIC: the driver veth does not offer it; the sender waits for each "
+    "packet's time"
+)
 
 
 def verdict(**changes: Any) -> ReplayVerdict:

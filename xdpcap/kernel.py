@@ -108,3 +108,8 @@ def has_tai() -> bool:
 def has_multi_buffer() -> bool:
     """XDP_USE_SG: a packet in several frames on an AF_XDP socket."""
     return version() >= (6, 6)
+
+
+def has_launch_time() -> bool:
+    """XDP_TXMD_FLAGS_LAUNCH_TIME: a packet of an AF_XDP socket may have a time to leave at."""
+    return version() >= (6, 15)

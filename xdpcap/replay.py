@@ -155,6 +155,7 @@ class ReplaySession:
                         xsk,
                         limit=limit,
                         cpu=cpu,
+                        clock=attachment.clock,
                         notify=self._events.notify,
                     )
                 )
@@ -184,7 +185,7 @@ class ReplaySession:
                     bytes=first.packets.packet_bytes if preload else None,
                     preload=preload,
                     pace=config.pace_text,
-                    launch_time=_launch_time_text(config),
+                    launch_time=attachment.launch_time,
                     kernel=os.uname().release,
                     warnings=[*link_warnings(attachment.link), *warnings],
                 )
@@ -335,9 +336,3 @@ def _editor(config: ReplayConfig) -> Any:
         return rewriter.apply(packets) or packets
 
     return edit
-
-
-def _launch_time_text(config: ReplayConfig) -> str:
-    if not config.launch_time:
-        return ""
-    return "not handed to the NIC by this version; the sender waits for each packet's time"

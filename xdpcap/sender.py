@@ -16,6 +16,7 @@ from xdpcap._plan import Order, Plan
 from xdpcap._transmit import SendLimit, Transmitter
 from xdpcap._xsk import Xsk
 from xdpcap.errors import XdpcapError
+from xdpcap.launch_time import LEAD_NS, HardwareClock
 from xdpcap.replay_config import ReplayConfig
 
 # How long completions are waited for at the end, and after a stop.
@@ -41,7 +42,10 @@ class Job:
 
 
 class Sender:
-    """Sends jobs out of one queue.  `notify` is called from its thread when it ends."""
+    """Sends jobs out of one queue.  `notify` is called from its thread when it ends.
+
+    With a `clock` the NIC keeps the packets' times, and the thread need not wait awake.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Sender:
         *,
         limit: SendLimit | None,
         cpu: int | None,
+        clock: HardwareClock | None = None,
         notify: Callable[[], None],
     ) -> None:
         self.interface = interface
@@ -65,8 +70,10 @@ class Sender:
             xsk,
             batch=config.batch,
             late_ns=int(config.late_s * 1e9),
-            sleep_only=config.timer == "sleep",
+            sleep_only=config.timer == "sleep" or clock is not None,
             limit=limit,
+            launch_clock=None if clock is None else clock.id,
+            lead_ns=0 if clock is None else LEAD_NS,
         )
         self._cpu = cpu
         self._notify = notify

@@ -3,6 +3,9 @@
 Some drivers (ixgbe, i40e) let a zero-copy TX socket bind only while a native program is
 attached.  Where zero-copy is refused without one, the recording program is attached with
 no socket in its map, so that it passes every packet to the kernel stack.
+
+With --launch-time all queues get zero-copy sockets whose packets carry launch times, or none
+does: then everything is as without it, and `launch_time` says why.
 """
 
 from __future__ import annotations
@@ -10,16 +13,19 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from xdpcap import kernel
+from xdpcap import kernel, launch_time
 from xdpcap._bpf import Program
+from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.attachment import attach_program, await_carrier
-from xdpcap.errors import KernelError
+from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.net import Link, rx_queue_count, tx_dropped
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.variants import variants
 
+# An Ethernet header and two VLAN tags.
+HEADERS_BYTES = 22
 # The fill ring is not used for sending; the kernel wants one all the same.
 FILL_SIZE = 64
 _REFUSED = {errno.EOPNOTSUPP, errno.EINVAL, errno.EPROTONOSUPPORT, errno.ENXIO}
@@ -36,14 +42,18 @@ class TxAttachment:
         self.queues = queues
         self.program: Program | None = None
         self.xsks: dict[int, Xsk] = {}
+        # The NIC's clock, when it is left the packets' times; and what the verdict says of it.
+        self.clock: launch_time.HardwareClock | None = None
+        self.launch_time = ""
         self._dropped_before = tx_dropped(link.name)
         self._config = config
         self._umems: list[Umem] = []
         try:
             if config.attach in ("native", "generic"):
                 self._attach(config.attach)
-            for queue in queues:
-                self.xsks[queue] = self._bind(queue)
+            if not (config.launch_time and self._bind_timed()):
+                for queue in queues:
+                    self.xsks[queue] = self._bind(queue)
         except BaseException:
             self.close()
             raise
@@ -62,6 +72,26 @@ class TxAttachment:
         queue_count = rx_queue_count(self.link.name)
         self.program = attach_program(self.link, next(variants()), queue_count, mode)
         await_carrier(self.link)
+
+    def _bind_timed(self) -> bool:
+        """Sockets for launch times on all queues; False, with none left, when it can't be."""
+        reason = launch_time.lacking(self._config, self.link, self.queues)
+        if reason is None:
+            try:
+                self.clock = launch_time.HardwareClock(self.link.name)
+                if self.program is None:
+                    self._attach("native")
+                for queue in self.queues:
+                    self.xsks[queue] = self._socket(queue, True)
+                self.launch_time = launch_time.granted_text(self.clock)
+                return True
+            except XdpcapError as exc:
+                reason = str(exc).split(";")[0]
+            self._close_sockets()
+            if self._config.attach == "auto":
+                self._detach()
+        self.launch_time = launch_time.withheld_text(reason)
+        return False
 
     def _bind(self, queue: int) -> Xsk:
         wanted = self._config.zero_copy
@@ -89,21 +119,22 @@ class TxAttachment:
 
     def _socket(self, queue: int, zero_copy: bool) -> Xsk:
         config = self._config
-        umem = Umem(
+        umem_class, xsk_class = (Umem, Xsk) if self.clock is None else (MetadataUmem, MetadataXsk)
+        umem = umem_class(
             config.umem_size_bytes,
             frame_size=config.frame_size,
             fill_size=FILL_SIZE,
             completion_size=config.ring_size,
         )
         try:
-            xsk = Xsk(
+            xsk = xsk_class(
                 umem,
                 self.link.name,
                 queue,
                 rx_size=0,
                 tx_size=config.ring_size,
                 zero_copy=zero_copy,
-                multi_buffer=kernel.has_multi_buffer(),
+                multi_buffer=self._multi_buffer(umem),
                 need_wakeup=kernel.has_need_wakeup(),
             )
         except BaseException:
@@ -111,6 +142,13 @@ class TxAttachment:
             raise
         self._umems.append(umem)
         return xsk
+
+    def _multi_buffer(self, umem: Umem) -> bool:
+        # igc and stmmac send no packet of several frames without a copy, and refuse to bind
+        # for it (net/xdp/xsk_buff_pool.c, xp_assign_dev()): with launch times only if needed.
+        room = umem.frame_size - umem.tx_metadata_len
+        needed = self.clock is None or self.link.mtu + HEADERS_BYTES > room
+        return needed and kernel.has_multi_buffer()
 
     def tx_errors(self) -> dict[str, int]:
         """tx_invalid_descs and tx_ring_empty of all queues together (XDP_STATISTICS).
@@ -136,8 +174,16 @@ class TxAttachment:
     def close(self) -> None:
         """Detach, then close sockets, then memory; safe on a half-made object."""
         self._detach()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         for xsk in self.xsks.values():
             xsk.close()
+        self.xsks.clear()
         for umem in self._umems:
             with contextlib.suppress(ValueError):
                 umem.close()
+        self._umems.clear()
+        if self.clock is not None:
+            self.clock.close()
+            self.clock = None

@@ -24,7 +24,7 @@ FLOORS = {
     6: {"recorder", "outputs", "events", "verify", "replay_warnings"},
     5: {
         *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
-        *("feed", "sender", "split", "tx_attachment"),
+        *("feed", "sender", "split", "tx_attachment", "launch_time"),
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
@@ -60,6 +60,8 @@ NEIGHBOURS = {
     ("engine", "attachment"),  # ... and the sockets it empties
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
+    ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
+    ("sender", "launch_time"),  # ... and by which clock
     ("tx_attachment", "attachment"),  # what both must wait for and may be refused
     ("pipe", "files"),  # standard output is a chain of one file
     ("bench_lab", "lab"),  # what measures in a lab makes one

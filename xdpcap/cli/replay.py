@@ -150,7 +150,7 @@ _section = partial(section, ReplayConfig)
     (
         "launch_time",
         ("--launch-time",),
-        "Let the NIC send each packet at its time; not in this version yet.",
+        "Let the NIC send each packet at its time; needs Linux 6.15 and a driver that can.",
         FLAG,
     ),
     ("late_s", ("--late",), "Count packets later than this as late.", takes(DURATION)),

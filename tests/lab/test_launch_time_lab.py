@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import pytest
 from captured import contents
+from sending import Replay, pcap_file
+from xdpcap._bpf import attached_program
 from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, divide
 from xdpcap._transmit import DONE, Transmitter
@@ -19,10 +21,12 @@ from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
-from xdpcap import kernel
+from xdpcap import kernel, launch_time, net
 from xdpcap.errors import UsageError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.tx_attachment import TxAttachment
 
 pytestmark = pytest.mark.skipif(kernel.version() < (6, 15), reason="launch times need Linux 6.15")
 
@@ -180,3 +184,69 @@ def test_launch_times_need_a_umem_with_room_and_that_sends_alone(lab):
             MetadataXsk(umem, "tx0", 0, rx_size=0, tx_size=RING)
 
     in_netns(lab.tx_ns, refused)
+
+
+# -- the command ------------------------------------------------------------------------------
+
+
+def launch_line(stderr: str) -> str:
+    """What the verdict says after "launch", over as many lines as it takes."""
+    text = " ".join(stderr.split())
+    return text[text.index(" launch ") + len(" launch ") :]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ((), "not handed to the NIC: the driver veth does not offer it;"),
+        (
+            ("--zero-copy", "off"),
+            "not handed to the NIC: it needs zero-copy and --zero-copy is off",
+        ),
+        (("--attach", "generic"), "not handed to the NIC: it needs a native program and --attach"),
+    ],
+)
+def test_a_driver_without_launch_times_is_named_and_everything_arrives(
+    lab, record, tmp_path, options, reason
+):
+    frames = [numbered_frame(60, number) for number in range(500)]
+    file = pcap_file(tmp_path / "in.pcap", frames)
+    recorder = record("--json")
+    sent = Replay(lab, [file, "--launch-time", "--pps", "5k", "--loop", "2", *options]).wait()
+    assert sent.returncode == 0, sent.stderr
+    assert launch_line(sent.stderr).startswith(reason)
+    assert sent.report["sent"] == 1000
+    assert contents(recorder.stop().files) == frames * 2
+
+
+def test_what_is_refused_at_the_last_moment_leaves_sockets_as_without_the_option(lab, monkeypatch):
+    # As if veth offered it: what then fails is the bind, for veth has no zero-copy.
+    class Clock:
+        path, id, closed = "/dev/ptp0", time.CLOCK_TAI, False
+
+        def __init__(self, interface: str) -> None:
+            assert interface == "tx0"
+
+        def close(self) -> None:
+            Clock.closed = True
+
+    monkeypatch.setattr(launch_time, "lacking", lambda *_: None)
+    monkeypatch.setattr(launch_time, "HardwareClock", Clock)
+    config = ReplayConfig(files=("a.pcap",), interface="tx0", launch_time=True)
+
+    def attach() -> None:
+        link = net.get_link("tx0")
+        attachment = TxAttachment(config, link, (0,))
+        try:
+            assert attachment.launch_time == launch_time.withheld_text(
+                "bind(tx0 queue 0, ZEROCOPY): EOPNOTSUPP (Operation not supported)"
+            )
+            assert attachment.clock is None and Clock.closed
+            assert attachment.attach_mode == "none"
+            assert attached_program(link.index) is None
+            assert type(attachment.xsks[0]) is Xsk
+            assert attachment.xsks[0].send([numbered_frame(60, 1)]) == 1
+        finally:
+            attachment.close()
+
+    in_netns(lab.tx_ns, attach)
