@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 # Last: another build of the package may be the one under test.
-sys.path.append(str(ROOT))
+sys.path.append(str(Path(__file__).parents[2]))
 
 from benchmarks.sizing import mixes, need, table
+
+PAGE = Path(__file__).parents[2] / "docs" / "sizing.md"
 
 
 @pytest.mark.parametrize(
@@ -37,5 +38,4 @@ def test_cores_are_the_measured_time_at_that_rate():
 
 
 def test_the_page_has_the_table_that_is_computed():
-    page = (ROOT / "docs" / "sizing.md").read_text()
-    assert "\n".join(table(mixes(98, 216))) in page
+    assert "\n".join(table(mixes(98, 216))) in PAGE.read_text()
