@@ -1,9 +1,10 @@
-"""A descriptor ring and a frame pool on plain memory, for tests.
+"""A descriptor ring and a frame pool on plain memory, for tests and benchmarks.
 
 Purpose: lay a producer and a consumer over the same memory, as user space and kernel
 have them, and expose the very functions that the recorder calls: libxdp's inline ones
 (xdp/xsk.h) and those of `_umem.pxd`.  No socket, no privileges.
-Owner: the thread that made it; both ends are driven from there, one step at a time.
+Owner: the thread that made it; both ends are driven from there, one step at a time or,
+for benchmarks, many without the GIL.
 Frees: when collected.
 
 Source relied on: Documentation/networking/af_xdp.rst, section "Rings";
@@ -16,29 +17,98 @@ from libc.stdlib cimport calloc, free
 from xdpcap._umem cimport FramePool, pool_give, pool_take
 from xdpcap.libxdp cimport (
     XDP_RING_NEED_WAKEUP,
+    xdp_desc,
     xsk_ring_cons,
     xsk_ring_cons__cancel,
     xsk_ring_cons__comp_addr,
     xsk_ring_cons__peek,
     xsk_ring_cons__release,
+    xsk_ring_cons__rx_desc,
     xsk_ring_prod,
     xsk_ring_prod__fill_addr,
     xsk_ring_prod__needs_wakeup,
     xsk_ring_prod__reserve,
     xsk_ring_prod__submit,
+    xsk_ring_prod__tx_desc,
 )
+
+cdef enum:
+    FRAME_BYTES = 2048
+
+
+cdef uint64_t _carry_addresses(xsk_ring_prod *prod, xsk_ring_cons *cons, uint64_t count,
+                               uint32_t batch) noexcept nogil:
+    cdef uint64_t done = 0, total = 0
+    cdef uint32_t index = 0, i
+    while done < count and xsk_ring_prod__reserve(prod, batch, &index) == batch:
+        for i in range(batch):
+            xsk_ring_prod__fill_addr(prod, index + i)[0] = (done + i) * FRAME_BYTES
+        xsk_ring_prod__submit(prod, batch)
+        if xsk_ring_cons__peek(cons, batch, &index) != batch:
+            break
+        for i in range(batch):
+            total += xsk_ring_cons__comp_addr(cons, index + i)[0]
+        xsk_ring_cons__release(cons, batch)
+        done += batch
+    return total
+
+
+cdef uint64_t _carry_descriptors(xsk_ring_prod *prod, xsk_ring_cons *cons, uint64_t count,
+                                 uint32_t batch) noexcept nogil:
+    cdef uint64_t done = 0, total = 0
+    cdef uint32_t index = 0, i
+    cdef xdp_desc *to
+    cdef const xdp_desc *desc
+    while done < count and xsk_ring_prod__reserve(prod, batch, &index) == batch:
+        for i in range(batch):
+            to = xsk_ring_prod__tx_desc(prod, index + i)
+            to.addr = (done + i) * FRAME_BYTES
+            to.len = FRAME_BYTES
+            to.options = 0
+        xsk_ring_prod__submit(prod, batch)
+        if xsk_ring_cons__peek(cons, batch, &index) != batch:
+            break
+        for i in range(batch):
+            desc = xsk_ring_cons__rx_desc(cons, index + i)
+            total += desc.addr + desc.len + desc.options
+        xsk_ring_cons__release(cons, batch)
+        done += batch
+    return total
+
+
+cdef uint64_t _turn_over(FramePool *pool, uint64_t *taken, uint64_t count,
+                         uint32_t batch) noexcept nogil:
+    cdef uint64_t done = 0
+    cdef uint32_t i, out
+    while done < count:
+        out = 0
+        while out < batch and pool_take(pool, &taken[out]):
+            out += 1
+        for i in range(out):
+            pool_give(pool, taken[i])
+        done += out
+        if out < batch:
+            break
+    return done
+
+
+cdef _check_portions(uint64_t count, uint32_t batch, uint32_t most):
+    if not 1 <= batch <= most or count % batch:
+        raise ValueError(f"{count} in portions of {batch}; whole portions of 1 to {most} are needed")
 
 
 cdef class PlainRing:
-    """A ring of `size` (a power of two) addresses whose indices begin at `start_index`.
+    """A ring of `size` (a power of two) entries whose indices begin at `start_index`.
 
-    Indices are 32 bits and wrap; a slot is an index modulo `size`.
+    Indices are 32 bits and wrap; a slot is an index modulo `size`.  Entries are addresses,
+    as in the fill and completion rings; only carry_descriptors() has it hold descriptors,
+    as the RX and TX rings do.
     """
 
     cdef uint32_t producer_word
     cdef uint32_t consumer_word
     cdef uint32_t flags_word
-    cdef uint64_t *slots
+    cdef void *slots
     cdef xsk_ring_prod prod
     cdef xsk_ring_cons cons
     cdef readonly uint32_t size
@@ -46,7 +116,7 @@ cdef class PlainRing:
     def __cinit__(self, uint32_t size, uint32_t start_index=0):
         if size == 0 or size & (size - 1):
             raise ValueError(f"ring size {size} is not a power of two")
-        self.slots = <uint64_t *>calloc(size, sizeof(uint64_t))
+        self.slots = calloc(size, sizeof(xdp_desc))
         if self.slots == NULL:
             raise MemoryError
         self.size = size
@@ -96,6 +166,32 @@ cdef class PlainRing:
         """Give `count` peeked entries back to the producer."""
         xsk_ring_cons__release(&self.cons, count)
 
+    def carry_addresses(self, uint64_t count, uint32_t batch):
+        """Pass `count` addresses through the empty ring, `batch` at a time; the sum as read.
+
+        They are multiples of FRAME_BYTES from 0 on.  Each batch is reserved, written and
+        submitted, then peeked, read and released.
+        """
+        cdef uint64_t total
+        self._check(count, batch)
+        with nogil:
+            total = _carry_addresses(&self.prod, &self.cons, count, batch)
+        return total
+
+    def carry_descriptors(self, uint64_t count, uint32_t batch):
+        """The same with descriptors of whole frames; the sum of all their fields as read."""
+        cdef uint64_t total
+        self._check(count, batch)
+        with nogil:
+            total = _carry_descriptors(&self.prod, &self.cons, count, batch)
+        return total
+
+    cdef _check(self, uint64_t count, uint32_t batch):
+        _check_portions(count, batch, self.size)
+        # Nothing reserved and not submitted, nothing peeked and not released either.
+        if self.prod.cached_prod != self.consumer_word or self.cons.cached_cons != self.prod.cached_prod:
+            raise ValueError("the ring is not empty")
+
     @property
     def entries(self):
         """Entries submitted and not yet released."""
@@ -123,10 +219,12 @@ cdef class PlainPool:
     """The frame pool of a UMEM of `frame_count` frames, without the UMEM; begins empty."""
 
     cdef FramePool pool
+    cdef uint64_t *taken        # what turn_over() has out of the pool
 
     def __cinit__(self, uint32_t frame_count):
         self.pool.addrs = <uint64_t *>calloc(frame_count, sizeof(uint64_t))
-        if self.pool.addrs == NULL:
+        self.taken = <uint64_t *>calloc(frame_count, sizeof(uint64_t))
+        if self.pool.addrs == NULL or self.taken == NULL:
             raise MemoryError
         self.pool.frame_count = frame_count
 
@@ -141,6 +239,14 @@ cdef class PlainPool:
             raise ValueError("the pool has all its frames")
         pool_give(&self.pool, addr)
 
+    def turn_over(self, uint64_t count, uint32_t batch):
+        """Take `count` frames and give them back, `batch` at a time; how many there were."""
+        cdef uint64_t done
+        _check_portions(count, batch, self.pool.frame_count)
+        with nogil:
+            done = _turn_over(&self.pool, self.taken, count, batch)
+        return done
+
     @property
     def free_count(self):
         """Frames in the pool."""
@@ -148,3 +254,4 @@ cdef class PlainPool:
 
     def __dealloc__(self):
         free(self.pool.addrs)
+        free(self.taken)

@@ -210,6 +210,42 @@ def test_a_ring_whose_size_is_no_power_of_two_is_refused(size):
         PlainRing(size)
 
 
+# --- many at once, as the benchmarks do
+
+
+@pytest.mark.parametrize("batch", [1, 3, SIZE])
+def test_entries_carried_in_batches_all_arrive_and_leave_the_ring_empty(ring, batch):
+    start, sum_of_addrs = ring.indices[0], sum(2048 * number for number in range(24))
+    assert ring.carry_addresses(24, batch) == sum_of_addrs
+    assert ring.indices == ((start + 24) % U32,) * 2
+    assert ring.carry_descriptors(24, batch) == sum_of_addrs + 24 * 2048
+    assert ring.indices == ((start + 48) % U32,) * 2
+    assert produce(ring, [1, 2, 3]) is not None
+    assert consume(ring, SIZE) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("count", "batch"), [(8, 0), (18, 9), (7, 2)])
+def test_only_whole_batches_that_fit_the_ring_are_carried(ring, count, batch):
+    for carry in (ring.carry_addresses, ring.carry_descriptors):
+        with pytest.raises(ValueError, match=f"{count} in portions of {batch}"):
+            carry(count, batch)
+
+
+def test_nothing_is_carried_through_a_ring_that_is_in_use(ring):
+    index = ring.reserve(1)
+    with pytest.raises(ValueError, match="not empty"):
+        ring.carry_addresses(8, 8)
+    ring.put(index, 1)
+    ring.submit(1)
+    with pytest.raises(ValueError, match="not empty"):
+        ring.carry_descriptors(8, 8)
+    ring.peek(1)
+    with pytest.raises(ValueError, match="not empty"):
+        ring.carry_addresses(8, 8)
+    ring.release(1)
+    assert ring.carry_addresses(8, 8) == 2048 * 28
+
+
 # --- the frame pool
 
 
@@ -233,6 +269,18 @@ def test_a_pool_holds_all_its_frames_and_no_more():
     with pytest.raises(ValueError, match="has all its frames"):
         pool.give(4096)
     assert pool.free_count == 2
+
+
+def test_frames_turned_over_are_all_in_the_pool_again_and_a_short_pool_gives_what_it_has():
+    pool = PlainPool(4)
+    for addr in (0, 2048, 4096):
+        pool.give(addr)
+    assert pool.turn_over(30, 3) == 30
+    assert pool.turn_over(8, 4) == 3
+    assert pool.free_count == 3
+    assert {pool.take() for _ in range(3)} == {0, 2048, 4096}
+    with pytest.raises(ValueError, match="10 in portions of 5"):
+        pool.turn_over(10, 5)
 
 
 @given(st.lists(st.booleans(), max_size=60))
