@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from xdpcap import _capture
 from xdpcap._capture import Capture
+from xdpcap._stages import StageTimes
 from xdpcap.attachment import Attachment
 from xdpcap.config import STDOUT
 from xdpcap.errors import XdpcapError
@@ -56,6 +57,7 @@ class Worker:
         self.error: str | None = None
         self.limit_reached = False
         self.disk_stuck = False
+        self.stages: StageTimes | None = None
         self._attachment = attachment
         self._capture = capture
         self._chain = chain
@@ -68,6 +70,16 @@ class Worker:
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     # -- the session's side -----------------------------------------------------------
+
+    def measure(self) -> None:
+        """Have it told in `stages` where the worker's time goes; before start()."""
+        self.stages = StageTimes()
+        self._capture.sink.measure(self.stages)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the files lie in memory."""
+        return bool(self._capture.sink.mode == "sync")
 
     def start(self) -> None:
         """Begin to record."""
@@ -184,11 +196,11 @@ class Worker:
     def _note_failure(self) -> None:
         """Tell of a file that was left for the next one and could not be written since."""
         if self._chain.failure is not None:
-            self._fail(_write_error(*self._chain.failure))
+            self._fail(write_error(*self._chain.failure))
 
     def _write_error(self) -> str:
         path = self._chain.current_path.removesuffix(PART_SUFFIX) or "the last file"
-        return _write_error(path, self._capture.sink.current_error)
+        return write_error(path, self._capture.sink.current_error)
 
     def _fail(self, text: str) -> None:
         if self.error is None:
@@ -208,7 +220,8 @@ def _told(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}; this is a mistake in xdpcap, please report it"
 
 
-def _write_error(path: str, number: int) -> str:
+def write_error(path: str, number: int) -> str:
+    """What a failed write reads like, with the way out."""
     place = "standard output" if path == STDOUT else path
     hint = WAYS_OUT.get(number, "")
     return f"writing {place}: {os.strerror(number)}" + (f"; {hint}" if hint else "")

@@ -99,7 +99,7 @@ class InterfaceRecorder:
         return Worker(self.attachment, queue, capture, chain, cpu=cpu, notify=self._notify)
 
     def _make_sink(self, mode: str) -> FileSink:
-        size, count = self._config.blocks(disk=mode in ("direct", "buffered"))
+        size, count = self._config.blocks(disk=mode not in ("sync", "stream"))
         return FileSink(size, count, mode, self._output.stream_lock)
 
     def start(self) -> None:

@@ -20,10 +20,10 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 # A module imports from the floors below its own.
 FLOORS = {
     8: {"cli"},
-    7: {"record", "replay", "ring_bench", "bench_lab"},
-    6: {"recorder", "outputs", "events", "verify", "replay_warnings"},
+    7: {"record", "replay", "ring_bench", "bench_lab", "bench_record"},
+    6: {"recorder", "outputs", "events", "verify", "replay_warnings", "simulator"},
     5: {
-        *("engine", "files", "pipe", "attachment", "dispatcher", "dispatcher_guardian"),
+        *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         *("feed", "sender", "split", "tx_attachment", "launch_time"),
     },
     4: {
@@ -47,6 +47,7 @@ LEAVES = {
     *("checks", "addresses", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
     *("ring_bench_config", "ring_bench_report", "cpu_time", "sweep", "sweep_plot"),
+    *("bench_record_config", "bench_record_report", "stage_account"),
 }
 # Beside the floors: imported from GIL floors, they import leaves.
 BESIDE = {"net", "savefile"}
@@ -64,6 +65,7 @@ NEIGHBOURS = {
     ("sender", "launch_time"),  # ... and by which clock
     ("tx_attachment", "attachment"),  # what both must wait for and may be refused
     ("pipe", "files"),  # standard output is a chain of one file
+    ("discard", "files"),  # ... and nowhere a chain of none
     ("bench_lab", "lab"),  # what measures in a lab makes one
     ("_capture", "_loop"),  # the Python face of the loop
     *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's

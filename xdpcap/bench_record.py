@@ -1,0 +1,254 @@
+"""Measure where the recorder's time goes: the order of set-up and tear-down, and nothing else.
+
+The recorder is the real one (`recorder`), or its loop on packets made in memory (`simulator`);
+what is measured is told by the workers' clocks (`_stages`), and judged by `stage_account`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from xdpcap import kernel, net, privileges
+from xdpcap._stages import StageTimes
+from xdpcap.attachment import Attachment, require_memory
+from xdpcap.bench_record_config import BenchRecordConfig
+from xdpcap.bench_record_report import make_bench_report
+from xdpcap.discard import DiscardOutput
+from xdpcap.engine import Worker
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.events import Events
+from xdpcap.net import netns
+from xdpcap.outputs import DirectoryOutput
+from xdpcap.recorder import InterfaceRecorder
+from xdpcap.savefile.directory import check_directory
+from xdpcap.simulator import SimulatedRecorder
+from xdpcap.stage_account import StageAccount
+from xdpcap.stats import QueueAccount
+from xdpcap.units import KIB, MIB, format_bytes
+
+# How often it is looked whether there is still room for the files, and how much there must
+# be: a disk takes 200 MB meanwhile.
+LOOK_S = 0.1
+ROOM_BYTES = 512 * MIB
+JOIN_S = 5.0
+
+
+def bench_record_session(config: BenchRecordConfig, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Record for `config.duration_s`, or until a signal; the report.
+
+    `tell` takes lines for people.  Raises XdpcapError when it can't begin; what goes wrong
+    later is in the report's `problems`.
+    """
+    config.validate()
+    with contextlib.ExitStack() as stack:
+        measured = _simulated if config.simulates_packets else _recorded
+        return measured(config, tell, stack)
+
+
+# ---------------------------------------------------------------- the files
+
+
+@contextlib.contextmanager
+def _place(config: BenchRecordConfig, tell: Callable[[str], None]) -> Iterator[str]:
+    """The directory to write files into; one of our own that goes again, unless they stay."""
+    check_directory(config.output)
+    if config.keep:
+        yield config.output
+        return
+    path = tempfile.mkdtemp(prefix="xdpcap-bench-", dir=config.output)
+    try:
+        yield path
+    finally:
+        try:
+            shutil.rmtree(path)
+        except OSError as exc:
+            tell(f"{path}: can't be removed: {exc.strerror}")
+
+
+def _room_bytes(directory: str, in_memory: bool) -> int:
+    """What may still be written, to a disk or to memory."""
+    status = os.statvfs(directory)
+    room = status.f_bavail * status.f_frsize
+    if in_memory:
+        with open("/proc/meminfo") as text:
+            known = dict(line.split(":", 1) for line in text)
+        room = min(room, int(known["MemAvailable"].split()[0]) * KIB)
+    return room
+
+
+def _require_room(directory: str, in_memory: bool) -> None:
+    room = _room_bytes(directory, in_memory)
+    if room < ROOM_BYTES:
+        raise XdpcapError(
+            f"{directory}: only {format_bytes(room)} free; a measurement begins with "
+            f"{format_bytes(ROOM_BYTES)} or more"
+        )
+
+
+class _Watch:
+    """Waits out the time of a measurement."""
+
+    def __init__(
+        self, config: BenchRecordConfig, events: Events, tell: Callable[[str], None]
+    ) -> None:
+        self._config = config
+        self._events = events
+        self._tell = tell
+
+    def wait(self, over: Callable[[], bool], directory: str | None, in_memory: bool) -> None:
+        """Return when the time is up, after a signal, when `over` says so or room runs out."""
+        begun = time.monotonic()
+        while not self._events.stopped and not over():
+            left_s = begun + self._config.duration_s - time.monotonic()
+            if left_s <= 0:
+                return
+            self._events.wait(min(left_s, LOOK_S))
+            if directory is not None and _room_bytes(directory, in_memory) < ROOM_BYTES:
+                elapsed_s = time.monotonic() - begun
+                self._tell(f"{self._config.output} is nearly full: ended after {elapsed_s:.1f} s")
+                return
+
+
+def _accounts(workers: Sequence[Any]) -> list[tuple[int, StageAccount]]:
+    """Each worker's queue and account."""
+    found = []
+    for worker in workers:
+        times: StageTimes = worker.stages
+        found.append((worker.queue, StageAccount.of(times.readings)))
+    return found
+
+
+# ---------------------------------------------------------------- packets made in memory
+
+
+def _simulated(
+    config: BenchRecordConfig, tell: Callable[[str], None], stack: contextlib.ExitStack
+) -> dict[str, Any]:
+    require_memory(config.record_config(config.output), len(config.queues or (0,)))
+    directory = stack.enter_context(_place(config, tell))
+    events = stack.enter_context(Events())
+    recorder = SimulatedRecorder(config, directory, events.notify)
+    workers = recorder.workers
+    in_memory = any(worker.in_memory for worker in workers)
+    try:
+        _require_room(directory, in_memory)
+    except XdpcapError:
+        for worker in workers:
+            worker.discard()
+        recorder.complete()
+        raise
+    for worker in workers:
+        worker.start()
+    watch = _Watch(config, events, tell)
+    watch.wait(lambda: any(worker.error for worker in workers), directory, in_memory)
+    for worker in workers:
+        worker.request_stop()
+    stuck = [worker for worker in workers if not worker.join(JOIN_S)]
+    problems = [f"queue {worker.queue} does not stop; is the disk stuck?" for worker in stuck]
+    problems += [worker.error for worker in workers if worker.error]
+    rows = [worker.account(final=True) for worker in workers]
+    problems += recorder.complete()
+    report = make_bench_report(
+        config, rows, _accounts(workers), files=recorder.files, problems=problems
+    )
+    if not stuck:
+        for worker in workers:
+            worker.close()
+    return report
+
+
+# ---------------------------------------------------------------- packets of an interface
+
+
+def _recorded(
+    config: BenchRecordConfig, tell: Callable[[str], None], stack: contextlib.ExitStack
+) -> dict[str, Any]:
+    kernel.require((4, 18), "AF_XDP")
+    kernel.require_af_xdp()
+    if config.netns is not None:
+        netns.enter(config.netns)
+    privileges.require(config.umem_size_bytes)
+    privileges.raise_memlock()
+    link = _admit(config)
+    queues = net.choose_queues(link.name, config.queues)
+    directory = stack.enter_context(_place(config, tell)) if config.writes else ""
+    record_config = config.record_config(directory)
+    require_memory(record_config, len(queues))
+    output: DirectoryOutput | DiscardOutput = DiscardOutput()
+    if config.writes:
+        sources = [(link.name, queue) for queue in queues]
+        output = DirectoryOutput(record_config, sources, tell)
+        stack.callback(output.close)
+    events = stack.enter_context(Events())
+    # Read before attaching: virtio_net shows more queues while a program is on.
+    queue_count = net.rx_queue_count(link.name)
+    stack.enter_context(net.Promiscuous(link.name))
+    attachment = Attachment(record_config, link, queues, queue_count)
+    stack.callback(attachment.close)
+    if isinstance(output, DirectoryOutput):
+        output.describe([(link, attachment.variant.clock)])
+    recorder = InterfaceRecorder(
+        record_config, attachment, 0, output, limit=None, notify=events.notify
+    )
+    stack.callback(_abort, recorder)
+    in_memory = any(worker.in_memory for worker in recorder.workers)
+    if config.writes:
+        _require_room(directory, in_memory)
+    for worker in recorder.workers:
+        worker.measure()
+    recorder.start()
+    tell(f"measuring {link.name} for {config.duration_s:g} s; Ctrl-C ends it early")
+    _Watch(config, events, tell).wait(lambda: bool(recorder.errors), directory or None, in_memory)
+    report = _finish(config, recorder, output)
+    if recorder.hung:
+        for problem in report["problems"]:
+            tell(problem)
+        # A worker sits in the kernel with memory that nobody may free.
+        os._exit(1)
+    return report
+
+
+def _admit(config: BenchRecordConfig) -> net.Link:
+    """The interface, unless recording it would do harm."""
+    link = net.get_link(config.interface)
+    if not config.force:
+        reason = net.refusal(link.name)
+        if reason is not None:
+            raise UsageError(reason)
+    if not link.up:
+        command = netns.command_in(config.netns, f"ip link set {link.name} up")
+        raise XdpcapError(f"{link.name} is down; `{command}`")
+    return link
+
+
+def _abort(recorder: InterfaceRecorder) -> None:
+    """End a recorder that an exception has left running; nothing when it has ended."""
+    if recorder.closed:
+        return
+    recorder.detach()
+    recorder.stop()
+    recorder.close()
+    if recorder.hung:
+        os._exit(1)
+
+
+def _finish(
+    config: BenchRecordConfig,
+    recorder: InterfaceRecorder,
+    output: DirectoryOutput | DiscardOutput,
+) -> dict[str, Any]:
+    """Stop in the order that loses nothing; the report."""
+    recorder.detach()
+    problems = recorder.stop() + recorder.errors
+    rows: list[QueueAccount] = recorder.accounts(final=True)
+    workers: list[Worker] = recorder.workers
+    accounts = _accounts(workers)
+    recorder.close()
+    problems += output.finish(rows)
+    return make_bench_report(config, rows, accounts, files=list(output.files), problems=problems)

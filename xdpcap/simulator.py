@@ -1,0 +1,234 @@
+"""A recorder of packets that are made in memory: the loop, the encoder, the files, no interface.
+
+Owner: the session; each `SimulatedWorker` is a thread of its own, and the closer of the files
+another.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable
+
+from xdpcap import _capture
+from xdpcap._simulate import Simulation
+from xdpcap._sink import FileSink
+from xdpcap._stages import StageTimes
+from xdpcap.bench_record_config import BenchRecordConfig, Sizes
+from xdpcap.engine import DISK_WAIT_S, write_error
+from xdpcap.files import Closer, FileChain
+from xdpcap.savefile import headers
+from xdpcap.savefile.directory import Directory
+from xdpcap.savefile.names import PART_SUFFIX, NameTemplate
+from xdpcap.stats import QueueAccount
+
+COMMENT = "made in memory by `xdpcap bench record --simulate capture`"
+ETHERTYPE_IPV4, PROTOCOL_UDP, DISCARD_PORT = 0x0800, 17, 9
+# Locally administered, and TEST-NET-1 (RFC 5737).
+MACS = bytes.fromhex("020000000001 020000000002")
+ADDRESSES = bytes((192, 0, 2, 2, 192, 0, 2, 1))
+
+
+def spread(sizes: Sizes) -> list[int]:
+    """One round of a mix, each size spread over it as evenly as its weight allows."""
+    debts = [0] * len(sizes)
+    whole = sum(weight for _, weight in sizes)
+    order = []
+    for _ in range(whole):
+        debts = [debt + weight for debt, (_, weight) in zip(debts, sizes, strict=True)]
+        most = max(range(len(sizes)), key=debts.__getitem__)
+        debts[most] -= whole
+        order.append(sizes[most][0])
+    return order
+
+
+def header(size: int) -> bytes:
+    """Ethernet, IPv4 and UDP of `size` bytes; the UDP checksum is left out (RFC 768)."""
+    ip = struct.pack("!BBHHHBBH8s", 0x45, 0, size - 14, 0, 0x4000, 64, PROTOCOL_UDP, 0, ADDRESSES)
+    folded = sum(struct.unpack("!10H", ip))
+    while folded >> 16:
+        folded = (folded & 0xFFFF) + (folded >> 16)
+    ip = ip[:10] + struct.pack("!H", ~folded & 0xFFFF) + ip[12:]
+    udp = struct.pack("!HHHH", DISCARD_PORT, DISCARD_PORT, size - 34, 0)
+    return MACS + struct.pack("!H", ETHERTYPE_IPV4) + ip + udp
+
+
+class SimulatedWorker:
+    """Records one queue's made packets in a thread of its own."""
+
+    def __init__(
+        self,
+        config: BenchRecordConfig,
+        queue: int,
+        chain: FileChain,
+        *,
+        cpu: int | None,
+        notify: Callable[[], None],
+    ) -> None:
+        self.queue = queue
+        self.stages = StageTimes()
+        self.error: str | None = None
+        self.disk_stuck = False
+        self._config = config.record_config(config.output)
+        self._chain = chain
+        self._cpu = cpu
+        self._notify = notify
+        chain.open_first(self._make_sink)
+        assert chain.sink is not None
+        self._sink = chain.sink
+        self._sink.measure(self.stages)
+        self._simulation = Simulation(
+            self._sink,
+            [(size, header(size)) for size in spread(config.mix)],
+            format=config.format,
+            queue=queue,
+            ring_size=self._config.effective_ring_size,
+            frame_size=config.frame_size,
+        )
+        chain.account = self.account
+        name = f"{config.source}-q{queue}"
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    def _make_sink(self, mode: str) -> FileSink:
+        size, count = self._config.blocks(disk=mode in ("direct", "buffered"))
+        return FileSink(size, count, mode)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the files lie in memory."""
+        return self._sink.mode == "sync"
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._thread.start()
+
+    def request_stop(self) -> None:
+        """Record what has been made, then end."""
+        self._simulation.request_stop()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end; False when it did not come in time."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def account(self, *, final: bool = False) -> QueueAccount:
+        """This queue's row of the ledger."""
+        row = QueueAccount(self._config.interfaces[0], self.queue)
+        row.written, row.bytes_written, row.write_dropped, row.bytes_to_disk = self._sink.counters
+        row.received = self._simulation.received
+        row.bytes_received = self._simulation.received_bytes
+        row.redirected = self._simulation.made
+        if final:
+            # With a stuck disk the end came before the ring was empty.
+            row.write_dropped += row.redirected - row.received
+            row.received = row.redirected
+        row.attach_mode = "simulated"
+        row.files = self._chain.file_count
+        return row.settle(final=final)
+
+    def _main(self) -> None:
+        try:
+            if self._cpu is not None:
+                os.sched_setaffinity(0, {self._cpu})
+            self._record()
+        except Exception as exc:
+            # Whatever it is, the session must hear of it and the file be finished.
+            self._fail(f"{type(exc).__name__}: {exc}")
+        finally:
+            self._finish()
+
+    def _record(self) -> None:
+        while (reason := self._simulation.run()) != _capture.STOPPED:
+            if reason == _capture.WRITE_FAILED:
+                # What comes until the stop is counted as write_dropped.
+                path = self._chain.current_path.removesuffix(PART_SUFFIX)
+                self._fail(write_error(path, self._sink.current_error))
+            else:
+                self._chain.collect()
+
+    def _finish(self) -> None:
+        try:
+            self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+            if self.disk_stuck:
+                self._sink.abandon()
+            if self._chain.failure is not None:
+                self._fail(write_error(*self._chain.failure))
+        except Exception as exc:
+            self._fail(f"{type(exc).__name__}: {exc}")
+
+    def _fail(self, text: str) -> None:
+        if self.error is None:
+            self.error = text
+        self._notify()
+
+    def discard(self) -> None:
+        """Undo the making of a worker that was never started."""
+        self._chain.discard()
+
+    def close(self) -> None:
+        """Free the loop and the blocks; after join()."""
+        self._simulation.close()
+        if not self.disk_stuck:
+            self._sink.close()
+
+
+class SimulatedRecorder:
+    """Workers that record made packets into a directory, one a queue."""
+
+    def __init__(
+        self, config: BenchRecordConfig, directory: str, notify: Callable[[], None]
+    ) -> None:
+        self._config = config
+        self._names = NameTemplate(config.record_config(directory).name_template, ext=config.format)
+        self._directory = Directory(directory, report=self._report)
+        self._closer = Closer(self._directory)
+        self._told: list[str] = []
+        self.workers: list[SimulatedWorker] = []
+        try:
+            for number, queue in enumerate(config.queues or (0,)):
+                cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+                chain = self._chain(queue)
+                self.workers.append(SimulatedWorker(config, queue, chain, cpu=cpu, notify=notify))
+        except BaseException:
+            for worker in self.workers:
+                worker.discard()
+            self._closer.close()
+            raise
+
+    def _report(self, text: str) -> None:
+        self._told.append(text)
+
+    def _chain(self, queue: int) -> FileChain:
+        config = self._config
+        return FileChain(
+            self._directory,
+            self._closer,
+            make_name=lambda start_ns, n: self._names.render(config.source, queue, start_ns, n),
+            header=_file_header(config),
+            with_statistics=config.format == "pcapng",
+            limit=None,
+        )
+
+    def complete(self) -> list[str]:
+        """Complete the files, after the workers have ended; returns what went wrong."""
+        self._closer.close()
+        self._directory.close()
+        return self._told + self._closer.errors
+
+    @property
+    def files(self) -> list[dict[str, object]]:
+        """The complete files."""
+        return [
+            {"path": file.path, "packets": file.packets, "bytes": file.bytes}
+            for file in self._directory.files
+        ]
+
+
+def _file_header(config: BenchRecordConfig) -> bytes:
+    if config.format == "pcap":
+        return headers.pcap_header(0)
+    section = headers.section_header(
+        headers.host_hardware(), headers.host_os(), headers.APPLICATION
+    )
+    return section + headers.interface_block(snaplen=0, name=config.source, comment=COMMENT)
