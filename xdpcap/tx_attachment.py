@@ -1,8 +1,10 @@
 """One interface made ready for sending: a socket with a TX ring on each queue.
 
-Some drivers (ixgbe, i40e) let a zero-copy TX socket bind only while a native program is
-attached.  Where zero-copy is refused without one, the recording program is attached with
-no socket in its map, so that it passes every packet to the kernel stack.
+Some drivers let a zero-copy TX socket bind only while a native program is attached
+(virtio_net), others let it bind and then refuse to send (ixgbe, igc and igb with ENXIO or
+EINVAL, stmmac too).  Where zero-copy is refused in either way without one, the recording
+program is attached with no socket in its map, so that it passes every packet to the kernel
+stack.
 
 With --launch-time all queues get zero-copy sockets whose packets carry launch times, or none
 does: then everything is as without it, and `launch_time` says why.
@@ -98,7 +100,7 @@ class TxAttachment:
         if wanted == "off":
             return self._socket(queue, False)
         try:
-            return self._socket(queue, True)
+            return self._zero_copy_socket(queue)
         except KernelError as exc:
             if exc.errno not in _REFUSED:
                 raise
@@ -106,11 +108,24 @@ class TxAttachment:
         if self._may_need_program():
             with contextlib.suppress(KernelError):
                 self._attach("native")
-                return self._socket(queue, True)
+                return self._zero_copy_socket(queue)
             self._detach()
         if wanted == "require":
             raise refusal
         return self._socket(queue, False)
+
+    def _zero_copy_socket(self, queue: int) -> Xsk:
+        """A socket that was bound without a copy, and that the driver is ready to send from."""
+        xsk = self._socket(queue, True)
+        number = xsk.wake()
+        if number in _REFUSED:
+            xsk.close()
+            self._umems.pop().close()
+            where = f"sendto({self.link.name} queue {queue}, ZEROCOPY)"
+            raise KernelError(
+                where, number, "the driver may want a program: leave out --attach none"
+            )
+        return xsk
 
     def _may_need_program(self) -> bool:
         # No virtual driver has zero-copy; attaching would only disturb its link.
@@ -144,11 +159,10 @@ class TxAttachment:
         return xsk
 
     def _multi_buffer(self, umem: Umem) -> bool:
-        # igc and stmmac send no packet of several frames without a copy, and refuse to bind
-        # for it (net/xdp/xsk_buff_pool.c, xp_assign_dev()): with launch times only if needed.
+        # Drivers that send no packet of several frames without a copy refuse to bind for it
+        # (net/xdp/xsk_buff_pool.c, xp_assign_dev(); virtio_net, igb, igc, stmmac).
         room = umem.frame_size - umem.tx_metadata_len
-        needed = self.clock is None or self.link.mtu + HEADERS_BYTES > room
-        return needed and kernel.has_multi_buffer()
+        return self.link.mtu + HEADERS_BYTES > room and kernel.has_multi_buffer()
 
     def tx_errors(self) -> dict[str, int]:
         """tx_invalid_descs and tx_ring_empty of all queues together (XDP_STATISTICS).

@@ -307,6 +307,14 @@ cdef class Xsk:
                 raise KernelError("sendto(TX)", _errno.ETIMEDOUT, "completions are missing")
         return sent
 
+    def wake(self):
+        """Kick the TX ring once; 0, or the errno of a failure that does not pass.
+
+        Drivers that want an XDP program for zero-copy say so here: ENXIO or EINVAL.
+        """
+        self._check_open()
+        return -kick_tx(self.fd)
+
     def _push(self):
         cdef int err = kick_tx(self.fd)
         if err:

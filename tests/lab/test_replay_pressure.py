@@ -18,9 +18,11 @@ from packets import ip_packet
 from sending import Replay, pcap_file
 from sniffing import Tcpdump
 
-from xdpcap import kernel
+from xdpcap import kernel, net
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
+from xdpcap.replay_config import ReplayConfig
+from xdpcap.tx_attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"
 FLOWS = 64
@@ -183,3 +185,21 @@ def test_what_a_receiver_that_stands_still_loses_was_sent_all_the_same(lab, reco
     arrived = contents(result.files)
     assert 0 < len(arrived) < 5000 and result.total["unaccounted"] == 0
     assert arrived == frames[: len(arrived)]
+
+
+@pytest.mark.parametrize(("mtu", "several"), [(1500, False), (2026, False), (2027, True)])
+def test_packets_of_several_frames_are_asked_for_only_where_one_may_come(make_lab, mtu, several):
+    # Drivers that can't send them without a copy refuse zero-copy to whoever asks.
+    lab = make_lab(mtu=mtu)
+
+    def bound():
+        config = ReplayConfig(files=("any.pcap",), interface="tx0")
+        attachment = TxAttachment(config, net.get_link("tx0"), (0,))
+        try:
+            xsk = attachment.xsks[0]
+            return xsk.multi_buffer, xsk.wake()
+        finally:
+            attachment.close()
+
+    # Two tags and the header take 22 bytes of a frame of 2048.
+    assert in_netns(lab.tx_ns, bound) == (several, 0)
