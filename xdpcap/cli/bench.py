@@ -14,6 +14,7 @@ from rich.console import Console
 
 from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
 from xdpcap.cli.bench_lab import bench_lab_command
+from xdpcap.cli.bench_record import bench_record_command
 from xdpcap.cli.options import (
     BYTES,
     CONTEXT_SETTINGS,
@@ -173,6 +174,7 @@ def _command(mode: str) -> click.Command:
 
 for _mode in SHORT:
     bench_command.add_command(_command(_mode))
+bench_command.add_command(bench_record_command)
 bench_command.add_command(bench_lab_command)
 
 
