@@ -19,6 +19,7 @@ from xdpcap._stages import StageTimes
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.bench_record_config import BenchRecordConfig
 from xdpcap.bench_record_report import make_bench_report
+from xdpcap.config import RecordConfig
 from xdpcap.discard import DiscardOutput
 from xdpcap.engine import Worker
 from xdpcap.errors import UsageError, XdpcapError
@@ -176,27 +177,11 @@ def _recorded(
     privileges.require(config.umem_size_bytes)
     privileges.raise_memlock()
     link = _admit(config)
-    queues = net.choose_queues(link.name, config.queues)
     directory = stack.enter_context(_place(config, tell)) if config.writes else ""
-    record_config = config.record_config(directory)
-    require_memory(record_config, len(queues))
-    output: DirectoryOutput | DiscardOutput = DiscardOutput()
-    if config.writes:
-        sources = [(link.name, queue) for queue in queues]
-        output = DirectoryOutput(record_config, sources, tell)
-        stack.callback(output.close)
+    output = _open_output(config, directory, link, tell)
+    stack.callback(output.finish, ())
     events = stack.enter_context(Events())
-    # Read before attaching: virtio_net shows more queues while a program is on.
-    queue_count = net.rx_queue_count(link.name)
-    stack.enter_context(net.Promiscuous(link.name))
-    attachment = Attachment(record_config, link, queues, queue_count)
-    stack.callback(attachment.close)
-    if isinstance(output, DirectoryOutput):
-        output.describe([(link, attachment.variant.clock)])
-    recorder = InterfaceRecorder(
-        record_config, attachment, 0, output, limit=None, notify=events.notify
-    )
-    stack.callback(_abort, recorder)
+    recorder = _make_recorder(config.record_config(directory), link, output, events, stack)
     in_memory = any(worker.in_memory for worker in recorder.workers)
     if config.writes:
         _require_room(directory, in_memory)
@@ -204,7 +189,8 @@ def _recorded(
         worker.measure()
     recorder.start()
     tell(f"measuring {link.name} for {config.duration_s:g} s; Ctrl-C ends it early")
-    _Watch(config, events, tell).wait(lambda: bool(recorder.errors), directory or None, in_memory)
+    watch = _Watch(config, events, tell)
+    watch.wait(lambda: bool(recorder.errors), directory or None, in_memory)
     report = _finish(config, recorder, output)
     if recorder.hung:
         for problem in report["problems"]:
@@ -212,6 +198,37 @@ def _recorded(
         # A worker sits in the kernel with memory that nobody may free.
         os._exit(1)
     return report
+
+
+def _open_output(
+    config: BenchRecordConfig, directory: str, link: net.Link, tell: Callable[[str], None]
+) -> DirectoryOutput | DiscardOutput:
+    queues = net.choose_queues(link.name, config.queues)
+    require_memory(config.record_config(directory), len(queues))
+    if not config.writes:
+        return DiscardOutput()
+    sources = [(link.name, queue) for queue in queues]
+    return DirectoryOutput(config.record_config(directory), sources, tell)
+
+
+def _make_recorder(
+    config: RecordConfig,
+    link: net.Link,
+    output: DirectoryOutput | DiscardOutput,
+    events: Events,
+    stack: contextlib.ExitStack,
+) -> InterfaceRecorder:
+    # Read before attaching: virtio_net shows more queues while a program is on.
+    queue_count = net.rx_queue_count(link.name)
+    queues = net.choose_queues(link.name, config.queues)
+    stack.enter_context(net.Promiscuous(link.name))
+    attachment = Attachment(config, link, queues, queue_count)
+    stack.callback(attachment.close)
+    if isinstance(output, DirectoryOutput):
+        output.describe([(link, attachment.variant.clock)])
+    recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=events.notify)
+    stack.callback(_abort, recorder)
+    return recorder
 
 
 def _admit(config: BenchRecordConfig) -> net.Link:

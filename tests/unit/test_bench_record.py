@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -281,6 +282,20 @@ def test_what_contradicts_itself_is_refused_in_one_line(
 ) -> None:
     good.validate()
     assert says in refusal_of(good, **changes)
+
+
+def test_the_manual_has_each_option_and_no_other() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bench-record.md").read_text()
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `-")]
+    documented = {name for row in rows for name in re.findall(r"`(-[^`]+)`", row)}
+    assert documented == {name for option in bench_record_command.params for name in option.opts}
+
+
+def test_the_manual_explains_each_name_of_the_result(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bench-record.md").read_text()
+    report = measure(tmp_path)
+    for name in (*report, *report["stages"]):
+        assert f"`{name}`" in text, name
 
 
 def test_an_interface_may_name_simulated_packets() -> None:
