@@ -92,8 +92,8 @@ def _why(worst: StageAccount, summary: QueueAccount) -> str:
         text = f"the sender limits: the worker was idle {worst.share('idle'):.0%} of the time"
         if summary.lost:
             text += (
-                f", and yet {summary.lost} packets were lost: they came in bursts longer than the "
-                "ring, raise --umem-size"
+                f", and yet {summary.lost} packets were lost: more came than the ring holds before "
+                "it woke; raise --umem-size, or give it a CPU of its own with --cpus"
             )
         return text
     if limit == "disk":

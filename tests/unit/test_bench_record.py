@@ -28,16 +28,23 @@ from xdpcap.bench_record_config import (
     format_sizes,
     parse_sizes,
 )
+from xdpcap.bench_record_report import make_bench_report
 from xdpcap.cli.bench_record import bench_record_command, view
 from xdpcap.errors import XdpcapError
 from xdpcap.lab.frames import checksum, frame_number
 from xdpcap.savefile.reader import read_blocks, read_packets
 from xdpcap.simulator import header, spread
+from xdpcap.stage_account import StageAccount
+from xdpcap.stats import QueueAccount
 from xdpcap.units import MIB, UnitError
 
 # Enough for some rings, and few enough for a reader in Python.
 SHORT_S = 0.02
 SMALL = 2 * MIB
+
+REAL = BenchRecordConfig(interface="rx0", output="x")
+MADE = BenchRecordConfig(simulate="capture", output="x")
+DISK = BenchRecordConfig(interface="rx0", simulate="disk")
 
 
 def measure(directory: Path, **options: Any) -> dict[str, Any]:
@@ -221,6 +228,40 @@ def test_a_directory_that_is_nearly_full_is_refused_and_one_that_fills_up_ends_i
     assert list(tmp_path.iterdir()) == []
 
 
+def row(queue: int, received: int, lost: int = 0) -> QueueAccount:
+    """A queue's account in the ledger."""
+    account = QueueAccount("rx0", queue, redirected=received + lost, rx_dropped=lost)
+    account.received = account.written = received
+    return account.settle(final=True)
+
+
+@pytest.mark.parametrize(
+    ("accounts", "rows", "limit", "why"),
+    [
+        ([StageAccount(idle=100)], [row(0, 0)], "sender", "no packet came"),
+        ([StageAccount(encode=40, idle=60)], [row(0, 9)], "sender", "the worker was idle 60%"),
+        ([StageAccount(encode=4, idle=96)], [row(0, 9, 5)], "sender", "5 packets were lost"),
+        ([StageAccount(encode=40, disk=60)], [row(0, 9, 5)], "disk", "waited for it 60%"),
+        ([StageAccount(kernel=70, peek=30)], [row(0, 9)], "kernel", "70% of the worker's time"),
+        # The queue that has no time left, and not the average.
+        (
+            [StageAccount(idle=100), StageAccount(submit=99, idle=1)],
+            [row(0, 0), row(1, 9)],
+            "submit",
+            "submit limits: 99% of the worker's time",
+        ),
+    ],
+)
+def test_the_limit_is_told_in_a_sentence(
+    accounts: list[StageAccount], rows: list[QueueAccount], limit: str, why: str
+) -> None:
+    report = make_bench_report(DISK, rows, list(enumerate(accounts)), files=[], problems=[])
+    assert report["limit"] == limit
+    assert why in report["why"]
+    assert report["lost"] == sum(row.rx_dropped for row in rows)
+    assert view(report)[-1] == report["why"] + "."
+
+
 # --- the command
 
 
@@ -245,11 +286,6 @@ def test_sizes_are_read_as_they_are_written() -> None:
     for text in ("", "64:", "64:x", ":7", "64;7", "64:7,"):
         with pytest.raises(UnitError, match="write sizes as"):
             parse_sizes(text)
-
-
-REAL = BenchRecordConfig(interface="rx0", output="x")
-MADE = BenchRecordConfig(simulate="capture", output="x")
-DISK = BenchRecordConfig(interface="rx0", simulate="disk")
 
 
 @pytest.mark.parametrize(
