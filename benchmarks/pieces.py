@@ -14,7 +14,7 @@ from xdpcap.savefile import headers
 PACKETS = 1000
 FORMATS = ("pcapng", "pcap")
 # What Workbench is made of (_bench.pyx).
-AREA_BYTES, CHUNK_BYTES = 8 << 20, 2048
+AREA_BYTES, CHUNK_BYTES = 256 << 10, 2048
 # The limit's row in every group; what stands behind SEPARATOR is for who reads the table.
 LIMIT = "memcpy of the same bytes"
 SEPARATOR = "; "
