@@ -16,10 +16,10 @@ DEBUG_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/$(DEBUG_DIR)/lib" PYTHONMALLO
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit bench lint debug wheel clean
+.PHONY: help setup demo test unit bench bench-compare lint debug wheel clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing, make .venv, build xdpcap into it
 	@scripts/setup
@@ -28,13 +28,16 @@ demo: setup ## record real traffic in a private network and show it
 	@$(SUDO) $(PY) scripts/demo
 
 test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k word"
-	$(SUDO) $(PYTEST) tests/unit tests/conformance tests/lab
+	$(SUDO) $(PYTEST) tests/unit tests/conformance tests/lab benchmarks
 
 unit: setup ## run the tests that need no privileges
-	$(PY) -m pytest $(PYTEST_ARGS) tests/unit
+	$(PY) -m pytest $(PYTEST_ARGS) tests/unit benchmarks
 
 bench: setup ## measure speed beside limits and peers (root); BENCH_ARGS="replay --rounds 3"
 	@$(SUDO) scripts/bench $(BENCH_ARGS)
+
+bench-compare: setup ## fail when a part got 20% slower, next to memcpy(); BENCH_ARGS="--update"
+	@scripts/bench compare $(BENCH_ARGS)
 
 lint: setup ## check style, format and types
 	$(PY) -m ruff check . scripts/demo
