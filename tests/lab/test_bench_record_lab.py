@@ -21,20 +21,17 @@ from xdpcap._bpf import attached_program
 from xdpcap.lab import Lab, in_netns
 
 READY = "xdpcap: measuring "
-# As `xdpcap bench record`, whatever else that group holds.
-COMMAND = "from xdpcap.cli import commands, main; from xdpcap.cli.bench_record import *; "
-COMMAND += "commands.add_command(bench_record_command, 'bench-record'); main(sys.argv[1:])"
+COMMAND = [sys.executable, "-m", "xdpcap", "bench", "record", "-i", "rx0", "--json"]
 
 
 class Bench:
     """A measurement in the lab's receiver; it is ready when made."""
 
     def __init__(self, lab: Lab, *arguments: str | Path) -> None:
-        words = ["bench-record", "-i", "rx0", "--json", *map(str, arguments)]
         self.process: subprocess.Popen[str] = in_netns(
             lab.rx_ns,
             subprocess.Popen,
-            [sys.executable, "-c", f"import sys; {COMMAND}", *words],
+            [*COMMAND, *map(str, arguments)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
