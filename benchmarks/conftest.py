@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -45,6 +46,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Measure what is related to the same memcpy() together: rows of one size in a row."""
     if config.getoption("benchmark_enable"):
         items.sort(key=_size)
+
+
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Save what was found of each piece, and not every single round: that is 50 MB."""
+    for found in output_json["benchmarks"]:
+        found["stats"].pop("data", None)
 
 
 def _size(item: pytest.Item) -> int:

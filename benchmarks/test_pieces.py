@@ -16,7 +16,16 @@ from xdpcap._bench import Workbench
 from xdpcap._savefile import RecordEncoder
 from xdpcap._sink import FileSink, choose_mode
 
-from benchmarks.pieces import FORMATS, LIMIT, PACKETS, bench_frame, file_header, of_size, tell
+from benchmarks.pieces import (
+    FORMATS,
+    LIMIT,
+    PACKETS,
+    bench_frame,
+    file_header,
+    measured_longer,
+    of_size,
+    tell,
+)
 from xdpcap.config import MEMORY_BLOCKS
 from xdpcap.savefile.reader import read_packets
 
@@ -42,6 +51,7 @@ def test_a_thousand_packets_become_the_records_that_the_encoder_makes_one_by_one
     assert benchmark(workbench.encode, PACKETS) == PACKETS * len(expected)
 
 
+@measured_longer
 @pytest.mark.parametrize("size", SIZES)
 def test_a_memcpy_moves_the_same_bytes_to_the_same_places(
     benchmark: BenchmarkFixture, size: int

@@ -22,7 +22,7 @@ from xdpcap._reader import CaptureReader
 from xdpcap._rewrite import Rewriter
 from xdpcap._savefile import RecordEncoder
 
-from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, of_size, tell
+from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, measured_longer, of_size, tell
 from xdpcap.feed import BATCH_BYTES
 from xdpcap.lab.frames import numbered_frame
 
@@ -137,6 +137,7 @@ def test_a_thousand_packets_are_divided_among_queues(benchmark: BenchmarkFixture
     assert all(len(order) > PACKETS // QUEUES // 2 for order in orders)
 
 
+@measured_longer
 def test_a_memcpy_moves_as_many_bytes_as_the_entries_have(benchmark: BenchmarkFixture) -> None:
     tell(benchmark, ENTRIES, LIMIT)
     # As many entries as the calls above go through.

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from xdpcap._bench import Copier
 from xdpcap._plainring import PlainPool, PlainRing
 
-from benchmarks.pieces import LIMIT, tell
+from benchmarks.pieces import LIMIT, measured_longer, tell
 from xdpcap.config import RecordConfig
 
 CONFIG = RecordConfig(("bench0",), output="nowhere")
@@ -53,6 +53,7 @@ def test_frames_are_taken_from_the_pool_and_given_back(benchmark: BenchmarkFixtu
     assert pool.free_count == ENTRIES
 
 
+@measured_longer
 @pytest.mark.parametrize(
     ("group", "width"), [(ADDRESSES, ADDRESS_BYTES), (DESCRIPTORS, DESCRIPTOR_BYTES)]
 )
