@@ -5,10 +5,12 @@ large pieces.
 Owner: one thread at a time.
 Frees: fclose() of the FILE, the descriptor and the buffer included.
 
-ftell() fails on a pipe, and a stdio buffer runs ahead of its reader.  The FILE has no
-buffer of its own here: glibc then asks the cookie for just the bytes that fread() wants.
+ftell() fails on a pipe.  What was handed out is what was read from the descriptor less what
+still lies in the FILE's buffer.  The buffer is given to the FILE: without one glibc asks a
+cookie for single bytes (_IO_default_xsgetn in libio/genops.c), and of a length without a
+buffer it takes no notice.
 
-Source relied on: fopencookie(3), setvbuf(3); _IO_file_xsgetn in glibc's libio/fileops.c.
+Source relied on: fopencookie(3), setvbuf(3); glibc's libio/iofopncook.c and bits/types/struct_FILE.h.
 """
 
 from libc.errno cimport EINTR, errno
@@ -28,7 +30,15 @@ cdef extern from "<stdio.h>" nogil:
 
     FILE *fopencookie(void *cookie, const char *mode, cookie_io_functions_t functions)
     int setvbuf(FILE *stream, char *buf, int mode, size_t size)
-    int _IONBF
+    int _IOFBF
+
+cdef extern from *:
+    """
+    #include <stdio.h>
+    /* Bytes that were read ahead; the members are public in glibc's header, and nowhere else. */
+    #define xdpcap_ahead(file) ((size_t)((file)->_IO_read_end - (file)->_IO_read_ptr))
+    """
+    size_t ahead "xdpcap_ahead"(const FILE *file) nogil
 
 cdef enum:
     BUFFER_BYTES = 1 << 18
@@ -36,62 +46,60 @@ cdef enum:
     SNAPLEN_AT = 16
 
 
-cdef void _forget_snaplen(CountedFile *c) noexcept nogil:
+cdef void _forget_snaplen(unsigned char *header) noexcept nogil:
     """Let libpcap have whole packets, even where the header promises shorter ones.
 
     It cuts a packet that is longer than a pcap header's snaplen; 0 means none, in either
     byte order.
     """
     cdef uint32_t magic = 0
-    if c.end < PCAP_HEADER:
-        return
-    memcpy(&magic, c.buffer, 4)
+    memcpy(&magic, header, 4)
     if magic in (<uint32_t>0xA1B2C3D4, <uint32_t>0xD4C3B2A1,
                  <uint32_t>0xA1B23C4D, <uint32_t>0x4D3CB2A1):
-        memset(c.buffer + SNAPLEN_AT, 0, 4)
+        memset(header + SNAPLEN_AT, 0, 4)
 
 
-cdef ssize_t _fill(CountedFile *c) noexcept nogil:
-    """Read a piece; 0 at the end, -1 and errno when that fails."""
-    cdef bint first = c.offset == 0 and c.end == 0
+cdef ssize_t _read_some(int fd, char *buf, size_t size) noexcept nogil:
     cdef ssize_t got
-    c.at = c.end = 0
     while True:
-        got = read(c.fd, c.buffer + c.end, BUFFER_BYTES - c.end)
-        if got < 0 and errno == EINTR:
-            continue
-        if got < 0 and c.end == 0:
-            return -1
-        if got > 0:
-            c.end += <size_t>got
-        # The header has to be whole to be looked at.
-        if got <= 0 or not first or c.end >= PCAP_HEADER:
-            break
-    if first:
-        _forget_snaplen(c)
-    return <ssize_t>c.end
+        got = read(fd, buf, size)
+        if got >= 0 or errno != EINTR:
+            return got
 
 
 cdef ssize_t _read(void *cookie, char *buf, size_t size) noexcept nogil:
+    """Read a piece; 0 at the end, -1 and errno when that fails."""
     cdef CountedFile *c = <CountedFile *>cookie
+    cdef bint first = c.read == 0
+    cdef size_t whole = 0
     cdef ssize_t got
-    if c.at == c.end:
-        got = _fill(c)
-        if got <= 0:
-            return got
-    if size > c.end - c.at:
-        size = c.end - c.at
-    memcpy(buf, c.buffer + c.at, size)
-    c.at += size
-    c.offset += size
-    return <ssize_t>size
+    while True:
+        got = _read_some(c.fd, buf + whole, size - whole)
+        if got < 0 and whole == 0:
+            return -1
+        if got > 0:
+            whole += <size_t>got
+        # The header has to be whole to be looked at.
+        if got <= 0 or not first or whole >= PCAP_HEADER:
+            break
+    if first and whole >= PCAP_HEADER:
+        _forget_snaplen(<unsigned char *>buf)
+    c.read += whole
+    return <ssize_t>whole
 
 
 cdef int _close(void *cookie) noexcept nogil:
     cdef CountedFile *c = <CountedFile *>cookie
+    # fclose() looks at the buffer no more once it has closed the cookie.
     free(c.buffer)
     c.buffer = NULL
+    c.file = NULL
     return close(c.fd)
+
+
+cdef uint64_t counted_offset(const CountedFile *c) noexcept nogil:
+    """Bytes handed out so far, from where the descriptor stood."""
+    return c.read if c.file == NULL else c.read - ahead(c.file)
 
 
 cdef FILE *counted_open(CountedFile *c, int fd) noexcept nogil:
@@ -100,7 +108,6 @@ cdef FILE *counted_open(CountedFile *c, int fd) noexcept nogil:
     `c` must outlive the FILE.
     """
     cdef cookie_io_functions_t functions
-    cdef FILE *file
     memset(c, 0, sizeof(c[0]))
     memset(&functions, 0, sizeof(functions))
     functions.read = _read
@@ -109,10 +116,10 @@ cdef FILE *counted_open(CountedFile *c, int fd) noexcept nogil:
     c.buffer = <unsigned char *>malloc(BUFFER_BYTES)
     if c.buffer == NULL:
         return NULL
-    file = fopencookie(c, b"rb", functions)
-    if file == NULL:
+    c.file = fopencookie(c, b"rb", functions)
+    if c.file == NULL:
         free(c.buffer)
         c.buffer = NULL
     else:
-        setvbuf(file, NULL, _IONBF, 0)
-    return file
+        setvbuf(c.file, <char *>c.buffer, _IOFBF, BUFFER_BYTES)
+    return c.file

@@ -15,7 +15,7 @@ from libc.stdio cimport FILE, fclose
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close
 
-from xdpcap._counted cimport CountedFile, counted_open
+from xdpcap._counted cimport CountedFile, counted_offset, counted_open
 from xdpcap._packets cimport PacketList, PacketSet, list_append
 from xdpcap.libpcap cimport *
 
@@ -134,7 +134,7 @@ cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t siz
             return STEP_DAMAGED
         if result == 0:
             continue
-        r.last_good = r.file.offset
+        r.last_good = counted_offset(&r.file)
         if not _take(r, list, header, data):
             return STEP_NO_MEMORY
     return STEP_FULL
@@ -193,14 +193,14 @@ cdef class CaptureReader:
         self.r.tag_room = tag_room
         self.r.pad = pad
         self.r.before = before
-        self.r.last_good = self.r.file.offset
+        self.r.last_good = counted_offset(&self.r.file)
         self.r.linktype = pcap_datalink(self.r.pcap)
         self.linktype = _linktype_name(self.r.linktype)
         self.r.raw_ip = self.r.linktype in (DLT_RAW, DLT_IPV4, DLT_IPV6)
         self._admit(macs)
 
     cdef _refuse(self, FILE *file, str said):
-        empty = self.r.file.offset == 0
+        empty = counted_offset(&self.r.file) == 0
         fclose(file)
         if empty and "error reading" not in said:
             raise UsageError(f"{self.name}: empty; name a capture file")
