@@ -22,8 +22,9 @@ from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.savefile.source import open_source
 
-# One batch while streaming, bytes of packets; and how many may wait for the sender.
-BATCH_BYTES = 8 << 20
+# One batch while streaming, bytes of packets: with the last packet it still fits 8 MiB, the step
+# in which a set grows.  And how many may wait for the sender.
+BATCH_BYTES = (8 << 20) - (64 << 10)
 BATCHES_AHEAD = 4
 # How much larger a compressed file may become; what is larger still is streamed.
 COMPRESSION_GUESS = 8
