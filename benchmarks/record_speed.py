@@ -21,8 +21,8 @@ from benchmarks import machine, report
 from benchmarks.fio import NAME as FIO
 from benchmarks.measure import Cpus, Scenario
 from benchmarks.memory import WarmMemory
-from benchmarks.peers import missing, peers
 from benchmarks.recorders import DROP_LOOP, Recorder, xdpcap
+from benchmarks.recording_peers import missing, peers
 from benchmarks.results import Results
 from benchmarks.rounds import Plan, Runner, measures
 from benchmarks.scratch import sweep

@@ -20,9 +20,9 @@ from rich.console import Console
 from benchmarks import machine
 from benchmarks.measure import Cpus
 from benchmarks.memory import WarmMemory
-from benchmarks.peers import missing
 from benchmarks.record_speed import ROOT, cpus_to_use
 from benchmarks.recorders import BenchmarkError
+from benchmarks.recording_peers import missing
 from benchmarks.scratch import sweep
 from benchmarks.sending import programs
 from benchmarks.sending.gaps import CLOCK, measure_clock, measure_gaps, packets_at
