@@ -68,7 +68,9 @@ def _measure(rounds: int, only: tuple[str, ...], output: Path) -> Report:
         raise UsageError("namespaces and XDP need root; run with sudo")
     if packages := missing([TCPREPLAY]):
         raise UsageError(f"{', '.join(packages)} is not installed; apt-get install it")
-    cpus = cpus_to_use()
+    # The first CPU serves most interrupts: the sender, whose times are looked at, has the other.
+    first = cpus_to_use()
+    cpus = Cpus(sender=first.recorder, recorder=first.sender)
     layout = f"sender on CPU {cpus.sender}, receiver on CPU {cpus.recorder}, one queue"
     report = Report(machine.describe() | {"layout": layout}, [], [])
     # What this process does is the receiver's side, where there is time left.
