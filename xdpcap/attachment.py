@@ -79,7 +79,8 @@ def await_carrier(link: Link) -> None:
 class Attachment:
     """The recording program on one interface and a socket on each of `queues`.
 
-    `tx_size` descriptors to send with; recording has none.  Raises KernelError or
+    `tx_size` descriptors to send with; recording has none.  Without `need_wakeup` the kernel
+    is not asked to say when it has to be woken.  Raises KernelError or
     UsageError with nothing left attached.
     """
 
@@ -91,6 +92,7 @@ class Attachment:
         queue_count: int,
         *,
         tx_size: int = 0,
+        need_wakeup: bool = True,
     ) -> None:
         self.link = link
         self.queues = queues
@@ -98,6 +100,7 @@ class Attachment:
         self.xsks: dict[int, Xsk] = {}
         self._config = config
         self._tx_size = tx_size
+        self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
         self._missed_before = rx_missed(link.name)
         # Packets that the interface has missed since the start, all queues together, as
@@ -188,7 +191,7 @@ class Attachment:
                     tx_size=self._tx_size,
                     zero_copy=zero_copy,
                     multi_buffer=multi_buffer,
-                    need_wakeup=kernel.has_need_wakeup(),
+                    need_wakeup=self._need_wakeup,
                 )
             except KernelError as exc:
                 failure = failure or exc

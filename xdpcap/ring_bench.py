@@ -159,9 +159,12 @@ class _Session:
                 queues,
                 net.rx_queue_count(link.name),
                 tx_size=config.ring_size if config.sends else 0,
+                need_wakeup=config.need_wakeup,
             )
         else:
-            attachment = TxAttachment(config.replay_config, link, queues)
+            attachment = TxAttachment(
+                config.replay_config, link, queues, need_wakeup=config.need_wakeup
+            )
         self._stack.callback(attachment.close)
         return attachment
 
@@ -179,6 +182,7 @@ class _Session:
             "batch": config.batch,
             "wait": config.wait,
             "busy_poll": config.busy_poll,
+            "need_wakeup": config.need_wakeup,
         }
 
     # -- measuring ------------------------------------------------------------------------

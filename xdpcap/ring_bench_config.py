@@ -35,6 +35,7 @@ class RingBenchConfig:
     zero_copy: str = "auto"
     wait: str = "pause"
     busy_poll: bool = False
+    need_wakeup: bool = True
     cpus: tuple[int, ...] | None = None
     packet_size: int = 60
     duration_s: float = 10.0

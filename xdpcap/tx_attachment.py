@@ -36,10 +36,18 @@ _REFUSED = {errno.EOPNOTSUPP, errno.EINVAL, errno.EPROTONOSUPPORT, errno.ENXIO}
 class TxAttachment:
     """Sockets for `queues` of one interface.
 
+    Without `need_wakeup` the kernel is woken for each batch, whether it asks or not.
     Raises KernelError or UsageError with nothing left attached.
     """
 
-    def __init__(self, config: ReplayConfig, link: Link, queues: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        config: ReplayConfig,
+        link: Link,
+        queues: tuple[int, ...],
+        *,
+        need_wakeup: bool = True,
+    ) -> None:
         self.link = link
         self.queues = queues
         self.program: Program | None = None
@@ -49,6 +57,7 @@ class TxAttachment:
         self.launch_time = ""
         self._dropped_before = tx_dropped(link.name)
         self._config = config
+        self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
         try:
             if config.attach in ("native", "generic"):
@@ -150,7 +159,7 @@ class TxAttachment:
                 tx_size=config.ring_size,
                 zero_copy=zero_copy,
                 multi_buffer=self._multi_buffer(umem),
-                need_wakeup=kernel.has_need_wakeup(),
+                need_wakeup=self._need_wakeup,
             )
         except BaseException:
             umem.close()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 from command_line import one_line, run
 from refusals import accepted, refusal_of
 
+from xdpcap.cli.bench import SETTINGS, bench_command
 from xdpcap.ring_bench_config import RingBenchConfig
 from xdpcap.ring_bench_report import DROPS, Moment, RingSample, between, total
 
@@ -104,3 +106,15 @@ def test_sending_needs_no_program_and_no_busy_polling():
 def test_a_wrong_command_is_one_line(capsys, arguments, said):
     assert run("bench", *arguments) == 2
     assert said in one_line(capsys)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "bench.md"
+
+
+@pytest.mark.parametrize("mode", ["rx-drop", "tx-only", "l2fwd", "lab"])
+def test_the_page_has_every_option_and_setting(mode):
+    page = PAGE.read_text(encoding="utf-8")
+    options = [p for p in bench_command.commands[mode].params if p.param_type_name == "option"]
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
+    assert {name for name in names if f"`{name}`" not in page} == set()
+    assert {name for name in SETTINGS if f"`{name}`" not in page} == set()

@@ -68,6 +68,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "frame-size": ("frame_size", parse_size),
     "packet-size": ("packet_size", parse_size),
     "busy-poll": ("busy_poll", _on_or_off),
+    "need-wakeup": ("need_wakeup", _on_or_off),
     "zero-copy": ("zero_copy", str),
     "wait": ("wait", str),
 }
@@ -114,6 +115,8 @@ def _sections(mode: str) -> Callable[[Any], Any]:
             ("batch", ("--batch",), "Descriptors handled at a time, at most.",
              takes(int, "NUMBER")),
             *polls,
+            ("need_wakeup", ("--need-wakeup/--no-need-wakeup",),
+             "Let the kernel say when it has to be woken (Linux 5.4).", {}),
         ),
         _section(
             "Load and reports",
