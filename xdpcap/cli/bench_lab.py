@@ -17,6 +17,7 @@ from xdpcap.cli.options import (
     takes,
 )
 from xdpcap.cli.streams import emit
+from xdpcap.errors import UsageError
 from xdpcap.units import format_bytes
 
 EXAMPLES = """\b
@@ -41,12 +42,12 @@ NAME_WIDTH, VALUE_WIDTH = 44, 9
 @section(
     None,
     "Options",
-    ("directory", ("-o", "--output"), "Directory on a disk, to record into for a while.", {
-        **takes(str, "DIR"), "default": tempfile.gettempdir()}),
+    ("directory", ("-o", "--output"), "Directory on a disk to record into; that of temporary files without it.",
+        takes(str, "DIR")),
     ("duration_s", ("--duration",), "Time for each figure.", {**takes(DURATION), "default": 2.0}),
     ("as_json", ("--json",), "Print all as one JSON object.", FLAG),
 )  # fmt: skip
-def bench_lab_command(directory: str, duration_s: float, as_json: bool) -> None:
+def bench_lab_command(directory: str | None, duration_s: float, as_json: bool) -> None:
     """Measure rings, recorder and replay between two ends of a veth pair made for it.
 
     Each figure stands beside a limit measured on the same machine: copying
@@ -56,13 +57,21 @@ def bench_lab_command(directory: str, duration_s: float, as_json: bool) -> None:
     # Imported here: --help and a usage error do not need the compiled modules.
     from xdpcap.bench_lab import LabBenchConfig, lab_bench_session, machine
 
-    config = LabBenchConfig(directory, duration_s)
+    # Looked up only now: it is tried by writing, and a full disk must not keep --help away.
+    config = LabBenchConfig(directory or _temporary(), duration_s)
     config.validate()
     if not as_json:
         emit("\n".join(_machine_lines(machine())) + "\n\n")
     found = lab_bench_session(config, lambda figure: None if as_json else emit(_line(figure)))
     if as_json:
         emit(json.dumps(found) + "\n")
+
+
+def _temporary() -> str:
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        raise UsageError("no directory for temporary files can be written to; use -o") from None
 
 
 def _machine_lines(about: dict[str, Any]) -> list[str]:
