@@ -42,7 +42,7 @@ NAME_WIDTH, VALUE_WIDTH = 44, 9
 @section(
     None,
     "Options",
-    ("directory", ("-o", "--output"), "Directory on a disk to record into; that of temporary files without it.",
+    ("directory", ("-o", "--output"), "Directory on a disk; that of temporary files without it.",
         takes(str, "DIR")),
     ("duration_s", ("--duration",), "Time for each figure.", {**takes(DURATION), "default": 2.0}),
     ("as_json", ("--json",), "Print all as one JSON object.", FLAG),
