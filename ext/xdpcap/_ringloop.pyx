@@ -14,6 +14,7 @@ from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from xdpcap._socketcalls cimport raise_tx_budget
 from xdpcap._umem cimport pool_take
 from xdpcap._xsk cimport Xsk
 from xdpcap.libxdp cimport (
@@ -346,6 +347,8 @@ cdef class RingLoop:
         self.s.frame_mask = ~(<uint64_t>xsk.umem.frame_size - 1)
         self.s.batch = batch
         self.s.fd = xsk.fd
+        if self.mode != RX_DROP:
+            raise_tx_budget(xsk.fd, batch)
         self.s.busy_poll = busy_poll
         self.s.pauses = pauses
         self.s.pause_ns = PAUSE_MIN_NS

@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 from xdpcap._deviceclock cimport clock_measure
 from xdpcap._packets cimport Entry, PacketSet
 from xdpcap._plan cimport Order, Plan
+from xdpcap._socketcalls cimport raise_tx_budget
 from xdpcap._txloop cimport (
     HISTOGRAM_BUCKETS,
     TxReason,
@@ -25,7 +26,6 @@ from xdpcap._txloop cimport (
     tx_run_bare,
 )
 from xdpcap._xsk cimport Xsk
-from xdpcap.libxdp cimport SOL_XDP
 
 from xdpcap.errors import KernelError, UsageError
 
@@ -33,16 +33,9 @@ from xdpcap.errors import KernelError, UsageError
 cdef extern from *:
     """
     #include <sys/prctl.h>
-    #include <sys/socket.h>
-    /* 6.18: include/uapi/linux/if_xdp.h */
-    #ifndef XDP_MAX_TX_SKB_BUDGET
-    #define XDP_MAX_TX_SKB_BUDGET 9
-    #endif
     """
     int prctl(int option, ...) nogil
     int PR_SET_TIMERSLACK
-    int setsockopt(int fd, int level, int name, const void *value, unsigned size) nogil
-    int XDP_MAX_TX_SKB_BUDGET
     void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
     int __ATOMIC_RELAXED
 
@@ -126,20 +119,13 @@ cdef class Transmitter:
         self.t.last_of_packet = <uint8_t *>calloc(xsk.umem.frame_count, 1)
         if self.t.last_of_packet == NULL:
             raise MemoryError
-        self._raise_budget(self.t.batch)
+        self.tx_budget = raise_tx_budget(self.t.fd, self.t.batch)
         self._timed = launch_clock is not None
         if self._timed:
             self.t.clock.id = launch_clock
             self._lead_ns = lead_ns
             if not clock_measure(&self.t.clock):
                 raise KernelError(f"clock_gettime({launch_clock})", errno)
-
-    def _raise_budget(self, uint32_t batch):
-        # Copy mode moves 32 descriptors a system call unless told otherwise.
-        self.tx_budget = 32
-        if batch > 32 and setsockopt(self.t.fd, SOL_XDP, XDP_MAX_TX_SKB_BUDGET,
-                                     &batch, sizeof(batch)) == 0:
-            self.tx_budget = batch
 
     def load(self, PacketSet packets not None, Order order not None, Plan plan=None, *,
              bint place=True):
