@@ -7,6 +7,7 @@ a user runs them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -92,7 +93,8 @@ def lab_bench_session(config: LabBenchConfig, tell: Tell) -> dict[str, Any]:
         raise UsageError("one CPU to send and one to receive are needed; only one is allowed here")
     sweep()
     bench = _Bench(config, tell, sender=cpus[0], receiver=cpus[1])
-    bench.run()
+    with _signals_as_exceptions():
+        bench.run()
     return {"machine": machine(), "figures": [asdict(figure) for figure in bench.figures]}
 
 
@@ -108,6 +110,22 @@ def machine() -> dict[str, Any]:
         "driver": "veth",
         "mode": "native XDP, copy: a veth has no zero-copy",
     }
+
+
+@contextlib.contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Whatever ends this takes its lab, its processes and its files along."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, _raise) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _raise(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 class _Bench:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import pytest
 from recording import ROOT, sanitizer
 
 
@@ -47,3 +50,22 @@ def test_a_place_that_is_not_there_is_one_line(tmp_path):
     done = bench_lab("-o", tmp_path / "nowhere")
     assert done.returncode == 2 and done.stdout == ""
     assert "no such directory" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_leaves_nothing(tmp_path, number):
+    before = namespaces()
+    command = [sys.executable, "-m", "xdpcap", "bench", "lab", "-o", tmp_path]
+    process = subprocess.Popen(
+        [*command, "--duration", "5s"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, **sanitizer()},
+    )  # fmt: skip
+    lines = iter(process.stdout.readline, "")
+    assert any(line.startswith("encode pcap, 1514") for line in lines)
+    # The next figure is measured in a lab.
+    while namespaces() == before:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 128 + number and said == ""
+    assert namespaces() == before and list(tmp_path.iterdir()) == []
