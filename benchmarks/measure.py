@@ -135,7 +135,7 @@ def _measure(recorder: Recorder, task: Task, directory: Path, lab: Lab) -> Sampl
     place.directory.mkdir()
     if recorder.skb:
         # Without a program a veth takes XDP frames only for GRO.
-        in_netns(lab.rx_ns, _turn_on_gro)
+        in_netns(lab.rx_ns, turn_on_gro)
     # What the run before has left dirty is written now and not during this one.
     os.sync()
     touch(scenario.memory_directory, scenario.file_bytes)
@@ -179,7 +179,8 @@ def _send(scenario: Scenario, cpu: int) -> float:
         return time.perf_counter() - started
 
 
-def _turn_on_gro() -> None:
+def turn_on_gro() -> None:
+    """At the receiver, in the calling thread's namespace.  Raises BenchmarkError."""
     with Ethtool() as ethtool:
         features = ethtool.get_features(RX_NAME)
         features.features["rx-gro"].enable = True

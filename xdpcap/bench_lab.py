@@ -31,6 +31,7 @@ from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.lab.traffic import blast
+from xdpcap.ring_bench_config import idle_frame
 from xdpcap.savefile import headers
 from xdpcap.units import MIB
 
@@ -305,9 +306,8 @@ def _pinned_blast(lab: Lab, count: int, size: int, cpu: int) -> None:
 
 
 def _capture(size: int) -> bytes:
-    frame = bytes.fromhex("020000000001 020000000002 88b5") + bytes(size - 14)
     stamp = (0).to_bytes(4, "little") * 2 + size.to_bytes(4, "little") * 2
-    return headers.pcap_header(0) + (stamp + frame) * REPLAY_PACKETS
+    return headers.pcap_header(0) + (stamp + idle_frame(size)) * REPLAY_PACKETS
 
 
 class _Blaster:

@@ -16,14 +16,11 @@ from xdpcap.cpu_time import machine_busy_s, thread_cpu_s
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.net import netns
-from xdpcap.ring_bench_config import RingBenchConfig
+from xdpcap.ring_bench_config import RingBenchConfig, idle_frame
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
 from xdpcap.tx_attachment import TxAttachment
 
 JOIN_S = 5.0
-# From a locally administered address to another, of an EtherType for experiments on one's
-# own network (IEEE 802, clause 9.2.3), which no stack takes for anything.
-HEADER = bytes.fromhex("020000000001 020000000002 88b5")
 
 
 class RingBenchUi(Protocol):
@@ -45,15 +42,11 @@ def ring_bench_session(config: RingBenchConfig, ui: RingBenchUi) -> dict[str, An
         return _Session(config, ui, stack).run()
 
 
-def _frame(size: int) -> bytes:
-    return HEADER + bytes(size - len(HEADER))
-
-
 class _Loop:
     """One queue's loop in its thread."""
 
     def __init__(self, config: RingBenchConfig, xsk: Xsk, cpu: int | None) -> None:
-        frame = _frame(config.packet_size) if config.mode == "tx-only" else None
+        frame = idle_frame(config.packet_size) if config.mode == "tx-only" else None
         self.xsk = xsk
         self.queue = int(xsk.queue)
         self.error = 0

@@ -15,6 +15,14 @@ from xdpcap.units import KIB
 MODES = ("rx-drop", "tx-only", "l2fwd")
 WAITS = ("pause", "poll")
 ETHERNET_HEADER = 14
+# From a locally administered address to another, of an EtherType for experiments on one's
+# own network (IEEE 802, clause 9.2.3), which no stack takes for anything.
+_HEADER = bytes.fromhex("020000000001 020000000002 88b5")
+
+
+def idle_frame(size: int) -> bytes:
+    """A frame of `size` bytes that nobody answers."""
+    return _HEADER + bytes(size - len(_HEADER))
 
 
 @dataclass(frozen=True)

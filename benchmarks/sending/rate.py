@@ -14,11 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyroute2 import Ethtool
-
 from benchmarks import machine
 from benchmarks.child import Child
-from benchmarks.measure import Cpus
+from benchmarks.measure import Cpus, turn_on_gro
 from benchmarks.recorders import BenchmarkError, Place
 from benchmarks.scratch import scratch
 from benchmarks.sending.programs import Sender, write_capture
@@ -82,7 +80,7 @@ def _wait_for_packets(lab: Lab, child: Child) -> None:
 
 def _move_receiver(lab: Lab, cpu: int) -> None:
     """Let the receiver's NAPI run in a thread on `cpu`; without GRO a veth has no NAPI."""
-    in_netns(lab.rx_ns, _turn_on_gro)
+    in_netns(lab.rx_ns, turn_on_gro)
     # sysfs shows the namespace in which it was mounted: `ip netns exec` mounts it anew.
     knob = f"/sys/class/net/{RX_NAME}/threaded"
     argv = ["ip", "netns", "exec", lab.rx_ns, "sh", "-c", f"echo 1 > {knob}"]
@@ -104,10 +102,3 @@ def _napi_threads() -> Iterator[int]:
             continue  # it has ended meanwhile
         if name.startswith(f"napi/{RX_NAME}-"):
             yield int(entry.name)
-
-
-def _turn_on_gro() -> None:
-    with Ethtool() as ethtool:
-        features = ethtool.get_features(RX_NAME)
-        features.features["rx-gro"].enable = True
-        ethtool.set_features(RX_NAME, features)

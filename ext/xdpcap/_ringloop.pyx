@@ -10,11 +10,10 @@ Source relied on: Documentation/networking/af_xdp.rst; net/xdp/xsk.c.
 """
 
 cimport cython
-from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xdpcap._socketcalls cimport raise_tx_budget
+from xdpcap._socketcalls cimport kick_tx, raise_tx_budget
 from xdpcap._umem cimport pool_take
 from xdpcap._xsk cimport Xsk
 from xdpcap.libxdp cimport (
@@ -53,7 +52,6 @@ cdef extern from *:
         short revents
     int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
     short POLLIN
-    ssize_t sendto(int fd, const void *buf, size_t n, int flags, void *addr, unsigned size) nogil
     ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
     int MSG_DONTWAIT
     int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
@@ -115,19 +113,13 @@ cdef inline void _saw(RingState *s, uint32_t occupancy) noexcept nogil:
         s.occupancy_most = occupancy
 
 
-cdef inline bint _passing(int number) noexcept nogil:
-    return number == EAGAIN or number == EBUSY or number == ENOBUFS or number == EINTR
-
-
 cdef bint _kick_tx(RingState *s) noexcept nogil:
     """Tell the kernel of new descriptors; False when it can't be done any more."""
     if not (s.kick_always or xsk_ring_prod__needs_wakeup(s.tx)):
         return True
     s.syscalls += 1
-    if sendto(s.fd, NULL, 0, MSG_DONTWAIT, NULL, 0) >= 0 or _passing(errno):
-        return True
-    s.error = errno
-    return False
+    s.error = -kick_tx(s.fd)
+    return s.error == 0
 
 
 cdef void _pause(RingState *s) noexcept nogil:
