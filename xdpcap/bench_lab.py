@@ -31,6 +31,7 @@ from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.lab.traffic import blast
+from xdpcap.recording_process import RecordingProcess
 from xdpcap.ring_bench_config import idle_frame
 from xdpcap.savefile import headers
 from xdpcap.units import MIB
@@ -42,8 +43,6 @@ WRITE_BYTES = 4 * MIB
 # What one recording may write, and what must stay free behind it.
 RECORD_BYTES_MOST = 1 << 30
 SPARE_SHARE = 0.5
-READY_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 30.0
 # Frames of the file that is replayed: they fit the UMEM.
 REPLAY_PACKETS = 4000
 PCAPNG_RECORD_BYTES = 64
@@ -248,13 +247,18 @@ class _Bench:
             tempfile.TemporaryDirectory(prefix="xdpcap-bench-", dir=directory) as files,
             Lab() as lab,
         ):
-            recorder = in_netns(lab.rx_ns, _Recorder, files, self._receiver)
+            recorder = in_netns(
+                lab.rx_ns,
+                RecordingProcess,
+                ["-i", "rx0", "-o", files, "--cpus", str(self._receiver)],
+            )
             try:
+                _wait_ready(recorder)
                 seconds = _timed(lambda: in_netns(lab.tx_ns, _pinned_blast, lab, count, size,
                                                   self._sender))  # fmt: skip
-                total = recorder.stop()
+                total = _stopped(recorder)
             finally:
-                recorder.kill()
+                recorder.close()
         kept = total["written"]
         note = _lost(count, {"lost": count - kept})
         self._add(name, kept / seconds / 1e6, "Mpps", drop, note)
@@ -300,6 +304,22 @@ def _last_line(said: str) -> str:
     return lines[-1].removeprefix("xdpcap: ") if lines else "it ended without a word"
 
 
+def _wait_ready(recorder: RecordingProcess) -> None:
+    try:
+        recorder.wait_ready()
+    except XdpcapError as exc:
+        raise XdpcapError(f"xdpcap record: {exc}") from None
+
+
+def _stopped(recorder: RecordingProcess) -> dict[str, Any]:
+    """The totals of its ledger, once it has ended well."""
+    report = recorder.stop()
+    if recorder.failure is not None:
+        raise XdpcapError(f"xdpcap record: {recorder.failure}")
+    total: dict[str, Any] = report["total"]
+    return total
+
+
 def _pinned_blast(lab: Lab, count: int, size: int, cpu: int) -> None:
     os.sched_setaffinity(0, {cpu})
     blast(lab, count, size)
@@ -331,43 +351,3 @@ class _Blaster:
     def __exit__(self, *exc: object) -> None:
         self._stop.set()
         self._thread.join()
-
-
-class _Recorder:
-    """`xdpcap record` of rx0, once it records; made in the receiver's namespace."""
-
-    def __init__(self, directory: str, cpu: int) -> None:
-        arguments = ["record", "-i", "rx0", "-o", directory, "--json", "--cpus", str(cpu)]
-        self._process = subprocess.Popen(
-            _command(arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self._said: list[str] = []
-        self._ready = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
-        if not self._ready.wait(READY_TIMEOUT_S) or self._process.poll() is not None:
-            self.kill()
-            raise XdpcapError(f"xdpcap record: {_last_line(''.join(self._said))}")
-
-    def _listen(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._said.append(line)
-            if ": recording " in line:
-                self._ready.set()
-        self._ready.set()
-
-    def stop(self) -> dict[str, Any]:
-        """End it; the totals of its ledger."""
-        assert self._process.stdout is not None
-        self._process.send_signal(signal.SIGINT)
-        text = self._process.stdout.read()
-        if self._process.wait(STOP_TIMEOUT_S) != 0:
-            raise XdpcapError(f"xdpcap record: {_last_line(''.join(self._said))}")
-        total: dict[str, Any] = json.loads(text)["total"]
-        return total
-
-    def kill(self) -> None:
-        """Whatever happened, it is gone afterwards."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
@@ -25,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from xdpcap.errors import XdpcapError
+from xdpcap.recording_process import RecordingProcess
 from xdpcap.replay_report import spread
 from xdpcap.savefile.reader import read_packets
 from xdpcap.sender import Job
 
-READY_TIMEOUT_S = 20.0
-STOP_TIMEOUT_S = 15.0
 # After the last packet was completed it may still be on its way through the far end.
 SETTLE_S = 0.3
 DIGEST_BYTES = 8
@@ -105,45 +99,28 @@ class Recorder:
     def __init__(self, namespace: str | None, interface: str) -> None:
         self._far_end = interface if namespace is None else f"{namespace}:{interface}"
         self._directory = tempfile.TemporaryDirectory(prefix="xdpcap-verify-")
-        command = [sys.executable, "-m", "xdpcap", "record", "-i", interface, "--json", "--force"]
-        command += ["-o", self._directory.name, "--stats-interval", "1h"]
+        options = ["-i", interface, "--force", "-o", self._directory.name, "--stats-interval", "1h"]
         if namespace is not None:
-            command += ["--netns", namespace]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        self._said: list[str] = []
-        self._ready = threading.Event()
-        self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
-
-    def _listen(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self._said.append(line.strip())
-            if ": recording " in line:
-                self._ready.set()
-        self._ready.set()
+            options += ["--netns", namespace]
+        self._process = RecordingProcess(options)
 
     def wait_ready(self) -> None:
         """Return once it records; XdpcapError with its own words when it does not."""
-        self._ready.wait(READY_TIMEOUT_S)
-        if self._process.poll() is not None or not self._ready.is_set():
-            said = self._said[-1] if self._said else "it does not start"
-            raise XdpcapError(f"--verify {self._far_end}: {said.removeprefix('xdpcap: ')}")
+        with self._named():
+            self._process.wait_ready()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except XdpcapError as exc:
+            raise XdpcapError(f"--verify {self._far_end}: {exc}") from None
 
     def stop(self) -> tuple[dict[str, Any], list[Arrived]]:
         """End the recording; its report, and what arrived in the order of time."""
         time.sleep(SETTLE_S)
-        self._process.send_signal(signal.SIGINT)
-        assert self._process.stdout is not None
-        try:
-            text = self._process.stdout.read()
-            self._process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise XdpcapError(f"--verify {self._far_end}: the recorder does not stop") from None
-        report = json.loads(text) if text else {"total": {}}
+        with self._named():
+            report = self._process.stop()
         arrived = [
             Arrived(digest(packet.data), len(packet.data), packet.ts_ns or 0)
             for path in sorted(Path(self._directory.name).iterdir())
@@ -154,13 +131,7 @@ class Recorder:
 
     def close(self) -> None:
         """End it whatever happened, and delete what it recorded."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT_S)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        self._process.close()
         self._directory.cleanup()
 
 

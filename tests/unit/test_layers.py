@@ -47,6 +47,7 @@ LEAVES = {
     *("checks", "addresses", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
     *("ring_bench_config", "ring_bench_report", "cpu_time", "sweep", "sweep_plot"),
+    "recording_process",
     *("bench_record_config", "bench_record_report", "stage_account"),
 }
 # Beside the floors: imported from GIL floors, they import leaves.
