@@ -32,6 +32,15 @@ def numbers_in(paths: Iterable[Path], **options: Any) -> list[int]:
     return [frame_number(p.data) for path in paths for p in read_packets(path, **options)]
 
 
+def missing(numbers: list[int], lost_on_the_way: int) -> int:
+    """How many numbers are missing up to the last one, beyond those that the veth's ring lost.
+
+    Asserts that each is there once, in order.
+    """
+    assert numbers == sorted(set(numbers))
+    return max(0, numbers[-1] + 1 - len(numbers) - lost_on_the_way)
+
+
 def error_lines(result: Result) -> list[str]:
     """The lines of standard error that tell of a failure."""
     marks = ("; ", " while recording")

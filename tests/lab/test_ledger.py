@@ -10,6 +10,7 @@ import time
 import pytest
 from accounts import Wire, check_books
 from elsewhere import older_kernel
+from observed import missing
 from places import small_ext4, small_tmpfs
 
 from xdpcap.lab.frames import blasted_frame, frame_number, numbered_frame
@@ -50,12 +51,15 @@ def test_what_a_stopped_recorder_could_not_take_is_lost_in_the_kernel_and_counte
     stand_still(recorder)
     wire.blast(DEFAULT_RING + 50_000, queue=0)
     wire.blast(DEFAULT_RING + 20_000, queue=1)
-    assert wire.arrived() == wire.sent
+    arrived = wire.arrived()
     recorder.send_signal(signal.SIGCONT)
-    total = check_books(recorder.stop())
-    assert total["seen"] == wire.sent
-    assert total["rx_dropped"] == total["fill_ring_empty"] == 70_000
-    assert total["written"] == 2 * DEFAULT_RING
+    result = recorder.stop()
+    total = check_books(result)
+    assert total["seen"] == arrived
+    for row in result.report["interfaces"][0]["queues"]:
+        # The veth's own ring may lose some of the 50 000 and 20 000 that are too many.
+        assert row["seen"] > row["written"] == DEFAULT_RING
+        assert row["rx_dropped"] == row["fill_ring_empty"] == row["seen"] - DEFAULT_RING
 
 
 def test_the_packets_of_a_pcapng_file_tell_how_many_were_lost_in_all(lab, record):
@@ -63,7 +67,7 @@ def test_the_packets_of_a_pcapng_file_tell_how_many_were_lost_in_all(lab, record
     wire = Wire(lab)
     stand_still(recorder)
     wire.blast(5000)
-    wire.arrived()
+    arrived = wire.arrived()
     recorder.send_signal(signal.SIGCONT)
     # The worker reads the kernel's counters every 10 ms.
     time.sleep(0.2)
@@ -71,7 +75,7 @@ def test_the_packets_of_a_pcapng_file_tell_how_many_were_lost_in_all(lab, record
     wire.arrived()
     result = recorder.stop()
     total = check_books(result)
-    assert total["rx_dropped"] == 5000 - 1024
+    assert total["rx_dropped"] == arrived - 1024 > 0
     told = [b.options.get("epb_dropcount", 0) for b in read_blocks(result.files[0]) if b.type == 6]
     assert sum(told) == total["rx_dropped"]
 
@@ -198,25 +202,27 @@ def test_without_multi_buffer_a_packet_longer_than_a_frame_is_lost_and_counted(m
 
 
 def fill_the_disk(lab, recorder, count=20_000):
-    """Let packets of more bytes than the disk has wait in the ring, then have them recorded."""
+    """Let packets of more bytes than the disk has wait in the ring, then have them recorded.
+
+    Returns how many the file lacks before its last.
+    """
     wire = Wire(lab)
     stand_still(recorder)
     wire.blast(count, 1514)
-    assert wire.arrived() == count
+    arrived = wire.arrived()
     recorder.send_signal(signal.SIGCONT)
     result = recorder.wait()
     total = check_books(result)
     assert result.returncode == 1
-    assert total["seen"] == total["received"] == count
+    assert total["seen"] == total["received"] == arrived
     assert total["write_dropped"] > 0
     assert total["written"] > 0
     problems = [line for line in result.stderr.splitlines() if "No space left" in line]
     assert len(problems) == 1, result.stderr
     assert problems[0].startswith("xdpcap: rx0: writing ")
     numbers = [frame_number(data) for data in contents(result)]
-    assert numbers == sorted(set(numbers))
     assert len(numbers) == total["written"]
-    return numbers
+    return missing(numbers, wire.sent - arrived)
 
 
 @pytest.mark.parametrize("format", ["pcapng", "pcap"])
@@ -224,14 +230,12 @@ def test_a_full_memory_file_system_keeps_whole_records_and_counts_the_rest(
     lab, record, tmp_path, format
 ):
     with small_tmpfs(tmp_path / "small", "size=6m") as directory:
-        numbers = fill_the_disk(lab, record("--json", "-F", format, directory=directory))
-    assert numbers[-1] == len(numbers) - 1
+        assert fill_the_disk(lab, record("--json", "-F", format, directory=directory)) == 0
 
 
 def test_a_full_disk_written_around_the_page_cache_counts_just_as_well(lab, record, tmp_path):
     with small_ext4(tmp_path / "small", "16M") as directory:
-        numbers = fill_the_disk(lab, record("--json", directory=directory))
-    assert numbers[-1] == len(numbers) - 1
+        assert fill_the_disk(lab, record("--json", directory=directory)) == 0
 
 
 def test_a_disk_that_fills_up_while_files_rotate_balances_too(lab, record, tmp_path):
@@ -247,12 +251,16 @@ def test_what_comes_after_the_last_packet_wanted_is_counted_beyond_the_limit(lab
     wire = Wire(lab)
     stand_still(recorder)
     wire.blast(20_000)
-    assert wire.arrived() == 20_000
+    arrived = wire.arrived()
     recorder.send_signal(signal.SIGCONT)
     result = recorder.wait()
     total = check_books(result)
     assert result.returncode == 0
-    assert (total["seen"], total["written"], total["beyond_limit"]) == (20_000, 1000, 19_000)
+    assert (total["seen"], total["written"], total["beyond_limit"]) == (
+        arrived,
+        1000,
+        arrived - 1000,
+    )
 
 
 TICK = re.compile(r"(\d+\.\d)s rx0: ([\d ]+) packets, .*, ([\d ]+) lost")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from accounts import Wire, check_books
-from observed import attached, error_lines, load_on, numbers_in
+from observed import attached, error_lines, load_on, missing, numbers_in
 from places import small_ext4
 
 from xdpcap.lab.frames import numbered_frame
@@ -31,11 +31,11 @@ def test_a_signal_ends_within_two_seconds_with_every_packet_on_disk(lab, record,
     recorder = record("--json")
     wire = Wire(lab)
     wire.blast(100_000)
-    assert wire.arrived() == 100_000
+    arrived = wire.arrived()
     result = recorder.stop(number)
     assert result.returncode == 0
     assert result.seconds < STOP_S
-    assert check_books(result)["written"] == 100_000
+    assert check_books(result)["written"] == arrived
     assert [path.suffix for path in result.files] == [".pcapng"]
     assert attached(lab) is None
 
@@ -192,7 +192,7 @@ def test_kill_under_full_load_leaves_whole_records_in_order(lab, record):
     result = recorder.stop(signal.SIGKILL)
     recorder.wait_for(lambda: attached(lab) is None)
     numbers = numbers_in(result.files, tolerant=True)
-    assert numbers == list(range(len(numbers)))
+    assert missing(numbers, lab.statistics()["tx_dropped"]) == 0
     assert len(numbers) > 100_000
 
 
@@ -236,15 +236,14 @@ def test_a_file_size_limit_ends_the_recording_with_whole_records(lab, record, fo
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 
     recorder = record("--json", "-F", format, preexec=limit)
-    wire = Wire(lab)
-    wire.blast(20_000, 1000)
+    blast(lab, 20_000, 1000)
     result = recorder.wait()
     assert result.returncode == 1
     (line,) = error_lines(result)
     assert "File too large; raise the file-size limit with `ulimit -f`" in line
     total = check_books(result)
     assert total["write_dropped"] > 0
-    assert numbers_in(result.files) == list(range(total["written"]))
+    assert missing(numbers_in(result.files), lab.statistics()["tx_dropped"]) == 0
     assert total["written"] > 1000
 
 

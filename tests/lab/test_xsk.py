@@ -110,9 +110,11 @@ def queue_case(lab, mode):
 def test_frames_sent_without_an_skb_arrive_byte_for_byte_in_order(lab):
     with receiver(lab) as (program, (xsk,)):
         for size in (50, 60, 1514):
-            blast(lab, 2000, size)
-            assert drain(xsk) == [blasted_frame(size, number) for number in range(2000)]
-        assert program.verdicts()[0].redirected == 6000
+            for _ in range(3):
+                # 200 at a time: the veth's own ring has room for 256.
+                blast(lab, 200, size)
+                assert drain(xsk) == [blasted_frame(size, number) for number in range(200)]
+        assert program.verdicts()[0].redirected == 1800
 
 
 @in_receiver
