@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from recording import ROOT, Result
+from forked import ROOT
+from recording import Result
 from xdpcap._bpf import Attached, attached_program
 
 from xdpcap.lab import Lab, in_netns

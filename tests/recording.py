@@ -8,34 +8,26 @@ assert result.report["total"]["unaccounted"] == 0
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 from xdpcap._bpf import attached_program
 
 from xdpcap.lab import Lab, in_netns
-
-ROOT = Path(__file__).parent.parent
 
 # What the command prints on standard error once packets are taken.
 READY = b"xdpcap: recording "
 # With --quiet nothing is printed: then the program has to have been attached for this long.
 QUIET_READY_S = 0.5
 POLL_S = 0.01
-
-
-def sanitizer() -> dict[str, str]:
-    """The environment that puts AddressSanitizer under our own code (see conftest.py)."""
-    preload = os.environ.get("XDPCAP_TEST_PRELOAD")
-    return {"LD_PRELOAD": preload} if preload else {}
 
 
 @dataclass(frozen=True)
@@ -87,20 +79,17 @@ class Recorder:
         run = len(list(logs.iterdir()))
         self._stdout, self._stderr = logs / f"{run}.stdout", logs / f"{run}.stderr"
         named = [word for name in interfaces for word in ("-i", name)]
-        self.command = [sys.executable, "-m", "xdpcap", "record", *named]
+        self.command = ["record", *named]
         self.command += ["-o", str(directory) if output is None else output, *arguments]
         started = time.monotonic()
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
+            if env or preexec:
+                start = functools.partial(forked.execute, env=env or {}, preexec_fn=preexec)
+            else:
+                start = forked.start
             self.process: subprocess.Popen[bytes] = in_netns(
-                lab.rx_ns,
-                subprocess.Popen,
-                self.command,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                env={**os.environ, **sanitizer(), **(env or {})},
-                preexec_fn=preexec,
+                lab.rx_ns, start, self.command, **streams
             )
         if ready:
             self.wait_ready(timeout_s)
@@ -171,4 +160,4 @@ class Recorder:
         )
 
     def _shown(self) -> str:
-        return " ".join(self.command[1:])
+        return "xdpcap " + " ".join(self.command)

@@ -8,18 +8,16 @@ assert result.report["sent"] == 1000
 from __future__ import annotations
 
 import json
-import os
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recording import ROOT, sanitizer
+import forked
 
 from xdpcap.lab import Lab, in_netns
 
@@ -53,18 +51,15 @@ class Replay:
         interface: str = "tx0",
         stdin: Any = subprocess.DEVNULL,
     ) -> None:
-        self.command = [sys.executable, "-m", "xdpcap", "replay", "-i", interface, "--json"]
-        self.command += map(str, arguments)
+        self.command = ["replay", "-i", interface, "--json", *map(str, arguments)]
         self.process: subprocess.Popen[str] = in_netns(
             lab.tx_ns,
-            subprocess.Popen,
+            forked.start,
             self.command,
-            cwd=ROOT,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **sanitizer()},
         )
 
     def stop(self, number: signal.Signals = signal.SIGINT, timeout_s: float = 10.0) -> Sent:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from accounts import Wire, in_file
 from captured import numbers
-from recording import ROOT, sanitizer
 from xdpcap._bpf import attached_program
 
 from xdpcap.lab import Lab, in_netns
 
 READY = "xdpcap: measuring "
-COMMAND = [sys.executable, "-m", "xdpcap", "bench", "record", "-i", "rx0", "--json"]
+COMMAND = ["bench", "record", "-i", "rx0", "--json"]
 
 
 class Bench:
@@ -30,13 +28,11 @@ class Bench:
     def __init__(self, lab: Lab, *arguments: str | Path) -> None:
         self.process: subprocess.Popen[str] = in_netns(
             lab.rx_ns,
-            subprocess.Popen,
-            [*COMMAND, *map(str, arguments)],
-            cwd=ROOT,
+            forked.start,
+            [*COMMAND, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **sanitizer()},
         )
         assert self.process.stderr is not None
         line = self.process.stderr.readline()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -13,9 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 
+import forked
 import pytest
 from captured import contents
-from recording import ROOT, sanitizer
+from forked import ROOT
 
 from xdpcap import net
 from xdpcap.lab import in_netns
@@ -26,16 +26,14 @@ from xdpcap.lab.traffic import Sender
 @contextlib.contextmanager
 def bench(lab, mode, *arguments, netns=None, interface="rx0") -> Iterator[subprocess.Popen[str]]:
     """`xdpcap bench MODE` on one end of the lab, once it runs; killed if it is still there."""
-    command = [sys.executable, "-m", "xdpcap", "bench", mode, "-i", interface, "--json"]
+    command = ["bench", mode, "-i", interface, "--json"]
     process = in_netns(
         netns or lab.rx_ns,
-        subprocess.Popen,
+        forked.start,
         [*command, "--stats-interval", "100ms", *arguments],
-        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **sanitizer()},
     )
     try:
         line = process.stderr.readline()

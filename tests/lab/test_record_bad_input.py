@@ -10,8 +10,8 @@ import subprocess
 
 import pytest
 from elsewhere import kernel_without_af_xdp, older_kernel
+from forked import ROOT
 from places import small_tmpfs
-from recording import ROOT
 from veth_namespaces import add_veth
 from xdpcap._bpf import attached_program
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from accounts import Wire, check_books
 from captured import contents, numbers, of_queue, packets, statistics
-from recording import ROOT
+from forked import ROOT
 from veth_namespaces import add_veth
 from xdpcap._bpf import attached_program
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from captured import contents, run
-from recording import ROOT
+from forked import ROOT
 from sending import Replay, pcap_file, timed_pcap
 
 from xdpcap import net
