@@ -8,6 +8,7 @@ from then on: it cuts what failed, adds the interface statistics, closes and ren
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import queue
 import threading
@@ -148,6 +149,7 @@ class FileChain:
         self._limit = limit
         self._sequence = 0
         self._open: dict[int, _OpenFile] = {}
+        self._complete: dict[int, _Job] = {}
         self._current = -1
         self._started_ns = time.time_ns()
         self.account: Account | None = None
@@ -198,20 +200,29 @@ class FileChain:
         self.collect()
 
     def collect(self) -> None:
-        """Hand the files whose last write has completed to the closer."""
+        """Hand the files whose last write has completed to the closer, oldest first.
+
+        A later file may have been written before an earlier one: it waits.
+        """
         for finished in self._sink.collect():
             file = self._open.pop(finished.index)
             if finished.error and self.failure is None:
                 self.failure = file.part.path_final, finished.error
             if finished.size == 0:
                 self.file_count -= 1  # not even its header was written: the closer deletes it
-            self._closer.put(_Job(file, finished))
+            self._complete[file.part.sequence] = _Job(file, finished)
+        oldest = min((file.part.sequence for file in self._open.values()), default=math.inf)
+        for sequence in sorted(self._complete):
+            if sequence < oldest:
+                self._closer.put(self._complete.pop(sequence))
 
     def close(self, timeout_s: float) -> bool:
         """Finish, wait for the disk, hand over; False when the disk took too long."""
         self.finish()
         whole = self._sink.wait(timeout_s)
         self.collect()
+        for sequence in sorted(self._complete):  # behind one that the disk did not take
+            self._closer.put(self._complete.pop(sequence))
         return whole
 
     def discard(self) -> None:
