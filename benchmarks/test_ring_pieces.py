@@ -16,7 +16,7 @@ from benchmarks.pieces import LIMIT, measured_longer, tell
 from xdpcap.config import RecordConfig
 
 CONFIG = RecordConfig(("bench0",), output="nowhere")
-ENTRIES, BATCH = CONFIG.effective_ring_size, CONFIG.batch
+ENTRIES, BATCH = CONFIG.ring_size_for(2048), CONFIG.batch
 FRAME_BYTES = CONFIG.frame_size
 MOVED = 1_000_000 // BATCH * BATCH
 UNIT = "us a call are ps an entry"

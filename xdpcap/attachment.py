@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import re
+import time
 from pathlib import Path
 
 from xdpcap import dispatcher, kernel
@@ -19,17 +20,31 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.net import Link, rx_missed, rx_queues_allocated, wait_for_carrier
+from xdpcap.frame_room import (
+    PAGE_FRAME,
+    chosen_frame,
+    longest_packet,
+    zero_copy_frame,
+    zero_copy_room,
+)
+from xdpcap.net import (
+    Link,
+    claims_zero_copy,
+    rx_missed,
+    rx_queues_allocated,
+    wait_for_carrier,
+)
 from xdpcap.stats import QueueAccount
 from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant, variants
 
 log = logging.getLogger(__name__)
 
-# igb takes its link down for seconds at attach and at bind.
 CARRIER_WAIT_S = 15.0
-# Errors that no other mode would cure.
-_FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV, errno.ENOMEM}
+# Errors that no other mode would cure.  ENOMEM of an attach is not among them: virtio_net
+# before 5.13 says so when it has no queues to spare (virtnet_xdp_set()).
+_FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV}
+_FINAL_BIND = {*_FINAL, errno.ENOMEM}
 # Descriptors of the completion ring; recording sends nothing, the kernel wants one.
 COMPLETION_SIZE = 64
 
@@ -71,9 +86,18 @@ def attach_program(link: Link, variant: Variant, queue_count: int, mode: str) ->
 
 
 def await_carrier(link: Link) -> None:
-    """A link that had a carrier before may lose it for seconds when a program is attached."""
-    if link.carrier and not wait_for_carrier(link.name, CARRIER_WAIT_S):
-        log.warning("%s: no carrier after %g s", link.name, CARRIER_WAIT_S)
+    """Wait for a link that had a carrier before a program was attached, or sockets bound.
+
+    Some drivers reset the NIC for either (igb, ixgbe, i40e), and the link is down for seconds.
+    """
+    if not link.carrier or wait_for_carrier(link.name, 0.0):
+        return
+    log.info("%s: the driver has reset the NIC; waiting for its link", link.name)
+    began = time.monotonic()
+    if wait_for_carrier(link.name, CARRIER_WAIT_S):
+        log.info("%s: the link is back after %.1f s", link.name, time.monotonic() - began)
+    else:
+        log.warning("%s: no carrier after %g s; it is not waited for", link.name, CARRIER_WAIT_S)
 
 
 class Attachment:
@@ -102,6 +126,7 @@ class Attachment:
         self._tx_size = tx_size
         self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
+        self._refusal = ""  # what the driver said first to a zero-copy socket
         self._missed_before = rx_missed(link.name)
         # Packets that the interface has missed since the start, all queues together, as
         # last asked; None when it does not say.
@@ -112,11 +137,11 @@ class Attachment:
         self.program, self.variant = self._attach()
         self.attach_mode = self.program.attach_mode or ""
         try:
-            if not wait_for_carrier(link.name, 0.0):
-                log.info("%s: waiting for the carrier after attaching", link.name)
-                await_carrier(link)
+            await_carrier(link)
             for queue in queues:
                 self._bind(queue)
+            await_carrier(link)
+            self._tell_why_copy()
         except BaseException:
             self.close()
             raise
@@ -151,43 +176,56 @@ class Attachment:
         wanted = self._config.zero_copy
         modes = []
         if wanted != "off" and self.program.attach_mode == "native":
-            modes.append((True, sg))
-            if sg and self._fits_one_frame():
+            if sg:
+                modes.append((True, True))
+            if self._zero_copy_frame is not None:
                 modes.append((True, False))
         if wanted != "require":
             modes.append((False, sg))
         return modes
 
-    def _fits_one_frame(self) -> bool:
-        # Ethernet header, two VLAN tags, and the kernel's 256 bytes of headroom.
-        return self.link.mtu + 14 + 8 <= self._config.frame_size - 256
+    @property
+    def _zero_copy_frame(self) -> int | None:
+        """The frame for a zero-copy socket that takes no packet in several of them."""
+        return zero_copy_frame(self.link.mtu, self._config.frame_size)
 
     def _bind(self, queue: int) -> None:
-        config = self._config
-        ring_size = config.effective_ring_size
-        umem = Umem(
-            config.umem_size_bytes,
-            frame_size=config.frame_size,
-            fill_size=ring_size,
-            completion_size=self._tx_size or COMPLETION_SIZE,
-            hugepages=config.hugepages,
-        )
-        self._umems.append(umem)
-        xsk = self._bind_best(umem, queue, ring_size)
+        xsk = self._bind_best(queue)
         self.xsks[queue] = xsk
-        if config.busy_poll:
+        if self._config.busy_poll:
             xsk.set_busy_poll()
-        umem.populate_fill()
+        xsk.umem.populate_fill()
 
-    def _bind_best(self, umem: Umem, queue: int, ring_size: int) -> Xsk:
+    def _make_umem(self, frame_size: int) -> Umem:
+        """Memory of such frames for the next socket, in place of one that no socket wanted."""
+        config = self._config
+        if len(self._umems) > len(self.xsks):
+            if self._umems[-1].frame_size == frame_size:
+                return self._umems[-1]
+            self._umems.pop().close()
+        self._umems.append(
+            Umem(
+                config.umem_size_bytes,
+                frame_size=frame_size,
+                fill_size=config.ring_size_for(frame_size),
+                completion_size=self._tx_size or COMPLETION_SIZE,
+                hugepages=config.hugepages,
+            )
+        )
+        return self._umems[-1]
+
+    def _bind_best(self, queue: int) -> Xsk:
         failure: KernelError | None = None
         for zero_copy, multi_buffer in self._modes():
+            frame_size = chosen_frame(self._config.frame_size)
+            if zero_copy and not multi_buffer:
+                frame_size = self._zero_copy_frame or frame_size
             try:
                 return Xsk(
-                    umem,
+                    self._make_umem(frame_size),
                     self.link.name,
                     queue,
-                    rx_size=ring_size,
+                    rx_size=self._config.ring_size_for(frame_size),
                     tx_size=self._tx_size,
                     zero_copy=zero_copy,
                     multi_buffer=multi_buffer,
@@ -195,15 +233,48 @@ class Attachment:
                 )
             except KernelError as exc:
                 failure = failure or exc
-                if exc.errno in _FINAL:
+                if exc.errno in _FINAL_BIND:
                     raise
                 log.debug("%s", exc)
+                if zero_copy:
+                    self._refusal = str(exc).split(";")[0]
         if failure is None:
-            raise UsageError(
-                "--zero-copy require: only a native program can feed zero-copy sockets and the "
-                f"driver of {self.link.name} took a generic one; leave out --zero-copy require"
-            )
+            raise UsageError(f"--zero-copy require: {self._why_no_zero_copy()}")
+        if self._config.zero_copy == "require" and self._zero_copy_frame is None:
+            raise UsageError(f"--zero-copy require: {self._why_too_long()}") from failure
         raise failure
+
+    def _tell_why_copy(self) -> None:
+        """Say why a driver that has zero-copy copies all the same: what it says of itself
+        (xdp-features) does not prove it, only XDP_OPTIONS of a bound socket does."""
+        if self._config.zero_copy == "off" or all(x.zero_copy for x in self.xsks.values()):
+            return
+        if self.program.attach_mode == "native" and claims_zero_copy(self.link.index):
+            too_long = self._zero_copy_frame is None
+            reason = self._why_too_long() if too_long else self._refusal
+            log.info("%s: copying, though its driver has zero-copy: %s", self.link.name, reason)
+
+    def _why_no_zero_copy(self) -> str:
+        if self.program.attach_mode == "native":
+            return self._why_too_long()
+        return (
+            "only a native program can feed zero-copy sockets and the driver of "
+            f"{self.link.name} took a generic one; leave out --zero-copy require"
+        )
+
+    def _why_too_long(self) -> str:
+        """MTU against frames: what one says whose driver takes no packet in several of them."""
+        name, mtu = self.link.name, self.link.mtu
+        longest = longest_packet(mtu)
+        room = zero_copy_room(self._config.frame_size or PAGE_FRAME)
+        if zero_copy_frame(mtu, None) is not None:
+            remedy = "leave out --frame-size"
+        else:
+            remedy = f"`ip link set {name} mtu {mtu - longest + room}`"
+        return (
+            f"with MTU {mtu} a packet may have {longest} bytes, the NIC of {name} writes {room} at "
+            f"most into a frame; {remedy}"
+        )
 
     # -- running --------------------------------------------------------------------------
 
@@ -253,6 +324,16 @@ class Attachment:
             with contextlib.suppress(ValueError):
                 umem.close()
         self.program.close()
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of a frame; queues that are bound alike have the same."""
+        return max(umem.frame_size for umem in self._umems)
+
+    @property
+    def ring_size(self) -> int:
+        """Descriptors of a receive ring: fewer than asked for where there are fewer frames."""
+        return self._config.ring_size_for(self.frame_size)
 
     @property
     def hugepages(self) -> bool:

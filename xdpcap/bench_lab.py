@@ -29,6 +29,7 @@ from xdpcap import privileges
 from xdpcap._bench import Workbench
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.frame_room import DEFAULT_FRAME
 from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.lab.traffic import blast
 from xdpcap.recording_process import RecordingProcess
@@ -214,7 +215,7 @@ class _Bench:
         with Lab() as lab, self._blasting(lab, size):
             # Rings as the recorder has them.
             config = RecordConfig(("rx0",), output="")
-            options = ("--ring-size", str(config.effective_ring_size), "--batch",
+            options = ("--ring-size", str(config.ring_size_for(DEFAULT_FRAME)), "--batch",
                        str(config.batch))  # fmt: skip
             report = self._bench("rx-drop", lab, lab.rx_ns, "rx0", self._receiver, *options)
         return self._add(name, report["pps"] / 1e6, "Mpps", note=_lost(report["packets"], report))

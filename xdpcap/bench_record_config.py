@@ -9,6 +9,7 @@ from itertools import chain
 from xdpcap import checks
 from xdpcap.config import FORMATS, STDOUT, RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.frame_room import chosen_frame, copy_room
 from xdpcap.units import MIB, UnitError, parse_count, parse_size
 
 SIMULATIONS = ("none", "disk", "capture")
@@ -59,7 +60,7 @@ class BenchRecordConfig:
     keep: bool = False
     queues: tuple[int, ...] | None = None
     cpus: tuple[int, ...] | None = None
-    frame_size: int = 2048
+    frame_size: int | None = None
     umem_size_bytes: int = 64 * MIB
     duration_s: float = 5.0
     netns: str | None = None
@@ -156,12 +157,13 @@ def _files(c: BenchRecordConfig) -> Iterator[str]:
 def _rings(c: BenchRecordConfig) -> Iterator[str]:
     yield from checks.queue_list(c.queues, "one" if c.simulates_packets else "all")
     yield from checks.cpu_list(c.cpus)
-    yield from checks.frame(c.frame_size)
-    ring_size = c.record_config("").effective_ring_size
-    yield from checks.memory(c.frame_size, ring_size, c.umem_size_bytes)
+    frame_size = chosen_frame(c.frame_size)
+    yield from checks.frame(frame_size)
+    ring_size = c.record_config("").ring_size_for(frame_size)
+    yield from checks.memory(frame_size, ring_size, c.umem_size_bytes)
     longest = max(size for size, _ in c.mix)
     # A sixteenth of the ring is filled at a time, and must have room for every packet.
-    if c.simulates_packets and ring_size // 16 * (c.frame_size - 256) < longest:
+    if c.simulates_packets and ring_size // 16 * copy_room(frame_size) < longest:
         yield (
             f"--umem-size {c.umem_size_bytes}: {ring_size} frames are too few for packets of "
             f"{longest} bytes; use 1MiB or more"

@@ -17,6 +17,7 @@ from itertools import chain
 from xdpcap import checks
 from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
+from xdpcap.frame_room import chosen_frame
 from xdpcap.units import KIB, MIB, format_size
 
 STDOUT = "-"
@@ -64,7 +65,7 @@ class RecordConfig:
     busy_poll: bool = False
     hugepages: bool = False
     umem_size_bytes: int = 64 * MIB
-    frame_size: int = 2048
+    frame_size: int | None = None
     ring_size: int | None = None
     batch: int = 256
     write_buffer_bytes: int | None = None
@@ -97,17 +98,15 @@ class RecordConfig:
         rules = (self.rotate_size_bytes, self.rotate_packets, self.rotate_interval_s)
         return any(rule is not None for rule in rules)
 
-    @property
-    def effective_ring_size(self) -> int:
-        """`ring_size`, or by default as many descriptors as the UMEM has frames.
+    def ring_size_for(self, frame_size: int) -> int:
+        """Descriptors of the rings: `ring_size`, by default as many as the UMEM has frames.
 
         A full ring is what rides out a delay of the worker or the disk, and a ring costs
-        24 bytes a descriptor beside a frame of 2048.
+        24 bytes a descriptor beside a frame of 2048.  Never more than there are frames.
         """
-        if self.ring_size is not None:
-            return self.ring_size
-        frames = self.umem_size_bytes // self.frame_size
-        return 1 << max(frames.bit_length() - 1, 0)
+        frames = self.umem_size_bytes // frame_size
+        most = 1 << max(frames.bit_length() - 1, 0)
+        return most if self.ring_size is None else min(self.ring_size, most)
 
     def blocks(self, *, disk: bool) -> tuple[int, int]:
         """Bytes and number of the blocks that files are written in; `disk`: not to memory."""
@@ -179,8 +178,10 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
 
 
 def _memory(c: RecordConfig) -> Iterator[str]:
-    yield from checks.frame(c.frame_size)
-    yield from checks.memory(c.frame_size, c.effective_ring_size, c.umem_size_bytes)
+    frame_size = chosen_frame(c.frame_size)
+    yield from checks.frame(frame_size)
+    ring_size = c.ring_size_for(frame_size) if c.ring_size is None else c.ring_size
+    yield from checks.memory(frame_size, ring_size, c.umem_size_bytes)
 
 
 def _blocks(c: RecordConfig) -> Iterator[str]:

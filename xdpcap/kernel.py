@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import socket
+from pathlib import Path
 
 from xdpcap.errors import KernelError, UsageError
 
@@ -68,6 +69,12 @@ def af_xdp_available() -> bool:
             return True
         raise KernelError("socket(AF_XDP)", exc.errno or 0) from exc
     return True
+
+
+def cpu_ids() -> int:
+    """One more than the highest number that a CPU of this machine can have (nr_cpu_ids)."""
+    possible = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(re.findall(r"\d+", possible)[-1]) + 1
 
 
 def has_redirect_flags() -> bool:

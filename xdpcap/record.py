@@ -19,6 +19,7 @@ from xdpcap.attachment import Attachment, require_memory
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
+from xdpcap.frame_room import chosen_frame
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
@@ -151,16 +152,19 @@ class Session:
     def _command(self, command: str) -> str:
         return netns.command_in(self._config.netns, command)
 
-    def _spoilers(self, link: net.Link, mode: str, multi_buffer: bool) -> list[net.Spoiler]:
-        return net.spoilers(link, mode, self._config.frame_size, multi_buffer, self._config.netns)
-
     def _fix_offloads(self, links: list[net.Link]) -> None:
         if not self._config.fix_offloads:
             return
         found = [
             spoiler
             for link in links
-            for spoiler in self._spoilers(link, self._config.attach, kernel.has_multi_buffer())
+            for spoiler in net.spoilers(
+                link,
+                self._config.attach,
+                chosen_frame(self._config.frame_size),
+                kernel.has_multi_buffer(),
+                self._config.netns,
+            )
         ]
         self._stack.enter_context(Guardian(found, self._config.netns))
 
@@ -184,7 +188,14 @@ class Session:
             QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
             for queue, xsk in attachment.xsks.items()
         ]
-        found = self._spoilers(link, attachment.attach_mode, all(q.multi_buffer for q in queues))
+        found = net.spoilers(
+            link,
+            attachment.attach_mode,
+            attachment.frame_size,
+            all(q.multi_buffer for q in queues),
+            self._config.netns,
+            queue_count=attachment.queue_count,
+        )
         return Verdict(
             interface=link.name,
             driver=link.driver,
@@ -201,9 +212,10 @@ class Session:
 
     def _memory_line(self, attachment: Attachment) -> str:
         config = self._config
+        frame_size = attachment.frame_size
         text = (
-            f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {config.frame_size} bytes, "
-            f"rings of {config.effective_ring_size}"
+            f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {frame_size} bytes, "
+            f"rings of {attachment.ring_size}"
         )
         if not config.hugepages:
             return text
@@ -312,7 +324,7 @@ class Session:
         elif event.up and name in self._gone:
             away = time.monotonic() - self._gone.pop(name)
             self._ui.message(f"{name} is back after {away:.1f} s; recording goes on")
-        elif event.up and not event.carrier:
+        elif event.up and not event.carrier and not net.wait_for_carrier(name, 0.0):
             log.info("%s has no carrier", name)
 
     def _lose(self, name: str, what: str) -> None:

@@ -88,7 +88,7 @@ class InterfaceRecorder:
             snaplen=config.snaplen,
             interface_id=interface_id if config.to_stdout else 0,
             clock=self.attachment.variant.clock,
-            batch=min(config.batch, config.effective_ring_size),
+            batch=min(config.batch, self.attachment.xsks[queue].rx_size),
             flush_interval_s=config.flush_interval_s,
             rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,
             rotate_packets=config.rotate_packets or 0,

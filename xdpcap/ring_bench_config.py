@@ -9,6 +9,7 @@ from itertools import chain
 from xdpcap import checks
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.frame_room import chosen_frame
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.units import KIB
 
@@ -36,7 +37,7 @@ class RingBenchConfig:
     interface: str
     mode: str
     queues: tuple[int, ...] | None = None
-    frame_size: int = 2048
+    frame_size: int | None = None
     ring_size: int = 2048
     batch: int = 64
     attach: str = "auto"
@@ -66,7 +67,7 @@ class RingBenchConfig:
     @property
     def umem_size_bytes(self) -> int:
         """A frame for each descriptor, and no less than the kernel's pages."""
-        return max(self.ring_size * self.frame_size, 16 * KIB)
+        return max(self.ring_size * chosen_frame(self.frame_size), 16 * KIB)
 
     @property
     def record_config(self) -> RecordConfig:
@@ -92,7 +93,7 @@ class RingBenchConfig:
             attach=self.attach,
             zero_copy=self.zero_copy,
             umem_size_bytes=self.umem_size_bytes,
-            frame_size=self.frame_size,
+            frame_size=chosen_frame(self.frame_size),
             ring_size=self.ring_size,
             batch=self.batch,
         )
@@ -115,8 +116,9 @@ def _place(c: RingBenchConfig) -> Iterator[str]:
 
 
 def _rings(c: RingBenchConfig) -> Iterator[str]:
-    yield from checks.frame(c.frame_size)
-    yield from checks.memory(c.frame_size, c.ring_size, c.umem_size_bytes)
+    frame_size = chosen_frame(c.frame_size)
+    yield from checks.frame(frame_size)
+    yield from checks.memory(frame_size, c.ring_size, c.umem_size_bytes)
     yield from checks.ranges(("--batch", c.batch, 1, c.ring_size, "the ring has no more"))
     yield from checks.one_of("--wait", c.wait, WAITS)
     if c.busy_poll and not c.receives:
@@ -124,8 +126,9 @@ def _rings(c: RingBenchConfig) -> Iterator[str]:
 
 
 def _load(c: RingBenchConfig) -> Iterator[str]:
+    most = chosen_frame(c.frame_size)
     yield from checks.ranges(
-        ("--packet-size", c.packet_size, ETHERNET_HEADER, c.frame_size, "use 60 to 1514")
+        ("--packet-size", c.packet_size, ETHERNET_HEADER, most, "use 60 to 1514")
     )
     yield from checks.time("--duration", c.duration_s, checks.MIN_STATS_INTERVAL_S)
     yield from checks.reports(c.quiet, c.interval_s)

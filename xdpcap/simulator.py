@@ -18,6 +18,7 @@ from xdpcap._stages import StageTimes
 from xdpcap.bench_record_config import BenchRecordConfig, Sizes
 from xdpcap.engine import DISK_WAIT_S, write_error
 from xdpcap.files import Closer, FileChain
+from xdpcap.frame_room import chosen_frame
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory
 from xdpcap.savefile.names import PART_SUFFIX, NameTemplate
@@ -78,13 +79,14 @@ class SimulatedWorker:
         assert chain.sink is not None
         self._sink = chain.sink
         self._sink.measure(self.stages)
+        frame_size = chosen_frame(config.frame_size)
         self._simulation = Simulation(
             self._sink,
             [(size, header(size)) for size in spread(config.mix)],
             format=config.format,
             queue=queue,
-            ring_size=self._config.effective_ring_size,
-            frame_size=config.frame_size,
+            ring_size=self._config.ring_size_for(frame_size),
+            frame_size=frame_size,
         )
         chain.account = self.account
         name = f"{config.source}-q{queue}"

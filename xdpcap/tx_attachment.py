@@ -65,6 +65,7 @@ class TxAttachment:
             if not (config.launch_time and self._bind_timed()):
                 for queue in queues:
                     self.xsks[queue] = self._bind(queue)
+            await_carrier(link)
         except BaseException:
             self.close()
             raise
@@ -78,6 +79,16 @@ class TxAttachment:
     def zero_copy(self) -> bool:
         """Whether every queue sends without a copy."""
         return all(xsk.zero_copy for xsk in self.xsks.values())
+
+    @property
+    def frame_size(self) -> int:
+        """Bytes of a frame."""
+        return self._config.frame_size
+
+    @property
+    def ring_size(self) -> int:
+        """Descriptors of a TX ring."""
+        return self._config.ring_size
 
     def _attach(self, mode: str) -> None:
         queue_count = rx_queue_count(self.link.name)

@@ -240,9 +240,10 @@ def test_the_help_has_a_heading_for_each_group_and_says_the_defaults(
     positions = [text.index(f"\n{heading}") for heading in ("Files:", "Rotation:", "Memory of")]
     assert positions == sorted(positions)
     words = " ".join(text.split())
-    for default in ("64MiB", "2048", "256", "1s", "pcapng", "auto"):
+    for default in ("64MiB", "256", "1s", "pcapng", "auto"):
         assert f"[default: {default}]" in words
     assert "without it 4MiB, or 256KiB to memory" in words
+    assert "Without it 2048, and 4096 in zero-copy mode where a packet has to fit one" in words
     assert "[default: ]" not in words
     assert "[default: False]" not in words
 

@@ -110,7 +110,7 @@ def test_without_a_ring_size_the_ring_holds_all_frames_it_can(
 ) -> None:
     config = replace(GOOD, umem_size_bytes=umem_size_bytes, frame_size=frame_size)
     config.validate()
-    assert config.effective_ring_size == ring_size
+    assert config.ring_size_for(config.frame_size or 2048) == ring_size
 
 
 @pytest.mark.parametrize("size", [0, -PAGESIZE, 64 * MIB + 1, 64 * MIB - 2048])
@@ -257,7 +257,7 @@ def test_memory_that_is_accepted_always_holds_its_rings(**memory: Any) -> None:
     except UsageError as error:
         assert "\n" not in str(error)
         return
-    ring_size = config.effective_ring_size
+    ring_size = config.ring_size_for(config.frame_size or 2048)
     assert ring_size & (ring_size - 1) == 0
     assert config.umem_size_bytes % config.frame_size == 0
     assert 1 <= ring_size <= config.umem_size_bytes // config.frame_size

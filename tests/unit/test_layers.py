@@ -46,7 +46,8 @@ LEAVES = {
     *("kernel", "privileges", "variants", "descriptors", "__init__"),
     *("checks", "addresses", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
-    *("ring_bench_config", "ring_bench_report", "cpu_time", "sweep", "sweep_plot"),
+    *("ring_bench_config", "ring_bench_report", "cpu_time", "frame_room"),
+    *("sweep", "sweep_plot"),
     "recording_process",
     *("bench_record_config", "bench_record_report", "stage_account"),
 }

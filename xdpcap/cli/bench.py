@@ -109,7 +109,8 @@ def _sections(mode: str) -> Callable[[Any], Any]:
         ),
         _section(
             "Rings of each queue",
-            ("frame_size", ("--frame-size",), "Bytes a frame, a power of two.", takes(BYTES)),
+            ("frame_size", ("--frame-size",), "Bytes a frame; without it as in `record`.",
+             takes(BYTES)),
             ("ring_size", ("--ring-size",), "Descriptors of each ring, and frames.",
              takes(int, "NUMBER")),
             ("batch", ("--batch",), "Descriptors handled at a time, at most.",

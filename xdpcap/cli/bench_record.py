@@ -92,7 +92,12 @@ _section = partial(section, BenchRecordConfig)
     ("queues", ("--queues",), "Receive queues, such as 0,2-3; all without it.", takes(NUMBERS)),
     ("cpus", ("--cpus",), "CPUs for the workers, one a queue, used in turn.", takes(NUMBERS)),
     ("umem_size_bytes", ("--umem-size",), "Memory for packets of each queue.", takes(SIZE)),
-    ("frame_size", ("--frame-size",), "A frame of that memory, 2048 or 4096.", takes(BYTES)),
+    (
+        "frame_size",
+        ("--frame-size",),
+        "A frame of that memory, 2048 or 4096; without it as in `record`.",
+        takes(BYTES),
+    ),
     ("netns", ("--netns",), "Network namespace the interface is in.", takes(str, "NAME")),
     (
         "force",

@@ -180,7 +180,8 @@ _section = partial(section, RecordConfig)
     (
         "frame_size",
         ("--frame-size",),
-        "A frame of that memory, 2048 or 4096; longer packets take several.",
+        "A frame of that memory, 2048 or 4096; longer packets take several. Without it 2048, "
+        "and 4096 in zero-copy mode where a packet has to fit one.",
         takes(BYTES),
     ),
     (

@@ -25,7 +25,7 @@ from xdpcap.net.link import (
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
-from xdpcap.net.xsk_features import offers_launch_time
+from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time
 
 __all__ = [
     "SENDING",
@@ -38,6 +38,7 @@ __all__ = [
     "Spoiler",
     "channels",
     "choose_queues",
+    "claims_zero_copy",
     "find_link",
     "get_link",
     "list_links",

@@ -23,19 +23,21 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xdpcap import kernel
 from xdpcap.errors import XdpcapError
+from xdpcap.frame_room import (
+    ETH_HLEN,
+    PAGE_FRAME,
+    SHARED_INFO,
+    XDP_PACKET_HEADROOM,
+    copy_room,
+    longest_packet,
+)
 from xdpcap.net import ethtool, netns
 from xdpcap.net.link import Link, list_links, peer_of
+from xdpcap.net.queues import channels
 
 logger = logging.getLogger(__name__)
-
-XDP_PACKET_HEADROOM = 256
-ETH_HLEN = 14
-VLAN_TAG = 4
-# SKB_DATA_ALIGN(sizeof(struct skb_shared_info)), 320 bytes on every 64-bit kernel there is.
-SHARED_INFO = 320
-# The largest aligned UMEM chunk: a page (Documentation/networking/af_xdp.rst).
-FRAME_SIZE_MAX = 4096
 
 # The name that `ethtool -K` takes -> the kernel's features behind it, as it resolves them.
 GROUPS = {
@@ -76,9 +78,9 @@ GENERIC_PEER_REASONS = {
 class Spoiler:
     """One thing that will spoil the capture.
 
-    `feature` is ethtool's name for it, or "mtu". `netns` is where `interface` is: None for the
-    namespace that was asked. `why` and `command` are for the reader, the command complete
-    enough to paste. `fixable` says that `OffloadFixes` can do it.
+    `feature` is ethtool's name for it, "channels" or "mtu". `netns` is where `interface` is:
+    None for the namespace that was asked. `why` and `command` are for the reader, the command
+    complete enough to paste. `fixable` says that `OffloadFixes` can do it.
     """
 
     feature: str
@@ -108,17 +110,22 @@ def spoilers(
     frame_size: int,
     multi_buffer: bool,
     own_netns: str | None = None,
+    *,
+    queue_count: int | None = None,
 ) -> list[Spoiler]:
     """What will spoil a capture on `link`, gravest first; [] when nothing does.
 
     `attach_mode` is auto, native, generic or offload, wished for or granted (auto is taken for
     native, which it tries first). `frame_size` is the UMEM chunk in bytes, `multi_buffer` whether
     a packet may span several. `own_netns` is the name of the calling thread's namespace when the
-    user's shell is in another one, so that the commands go to the right place.
+    user's shell is in another one, so that the commands go to the right place. `queue_count` is
+    how many receive queues there were before a program was attached, None for those there are.
     """
     found = _mtu_spoilers(link, frame_size, multi_buffer, own_netns)
     if link.kind != "veth":
         reasons = OWN_REASONS
+        if link.driver == "virtio_net" and attach_mode != "generic":
+            found += _channel_spoilers(link, queue_count, own_netns)
         return found + _feature_spoilers(link.name, own_netns, None, reasons)
     peer = _peer(link)
     found += _veth_mtu_spoilers(link, peer, attach_mode, multi_buffer, own_netns)
@@ -126,15 +133,6 @@ def spoilers(
     if peer is None:
         return [*found, _unseen_peer(link)]
     return found + _feature_spoilers(peer.link.name, own_netns, peer.netns, reasons)
-
-
-def largest_packet(frame_size: int) -> int:
-    """The longest packet in bytes, from the Ethernet header on, that one UMEM chunk of
-    `frame_size` bytes takes: the kernel keeps its headroom at the front.
-
-    xsk_pool_get_rx_frame_size() in include/net/xdp_sock_drv.h; no headroom of our own is asked.
-    """
-    return frame_size - XDP_PACKET_HEADROOM
 
 
 def veth_native_mtu() -> int:
@@ -281,16 +279,16 @@ def _mtu_spoilers(
     With multi-buffer there is nothing to say: 18 buffers of 2048 hold more than any device's MTU
     in zero-copy mode, and in copy mode the kernel takes as many frames as the packet needs.
     """
-    longest = link.mtu + ETH_HLEN + 2 * VLAN_TAG
-    room = largest_packet(frame_size)
+    longest = longest_packet(link.mtu)
+    room = copy_room(frame_size)
     if multi_buffer or longest <= room:
         return []
     why = (
         f"with MTU {link.mtu} a packet may have {longest} bytes; a frame of {frame_size} holds "
         f"{room}, and longer packets are lost"
     )
-    if longest <= largest_packet(FRAME_SIZE_MAX):
-        command = f"--frame-size {FRAME_SIZE_MAX}"
+    if longest <= copy_room(PAGE_FRAME):
+        command = f"--frame-size {PAGE_FRAME}"
     else:
         mtu = room - (longest - link.mtu)
         command = netns.command_in(own_netns, f"ip link set dev {link.name} mtu {mtu}")
@@ -310,6 +308,24 @@ def _veth_mtu_spoilers(
     why = f"MTU {mtu} is above {veth_native_mtu()}, so a native attach to {link.name} {lost}"
     command = f"ip link set dev {'PEER' if peer is None else name} mtu {veth_native_mtu()}"
     return [Spoiler("mtu", name, where, why, netns.command_in(where, command), False)]
+
+
+def _channel_spoilers(link: Link, queue_count: int | None, own_netns: str | None) -> list[Spoiler]:
+    """Queues that the driver adds while a native program is attached, for itself to send on.
+
+    The device may deliver packets to them as well.  A socket on such a queue would be the end of
+    the kernel: closing it makes Linux 7.2 stumble (virtnet_xdp_set(), virtnet_xsk_pool_setup()).
+    """
+    found = channels(link.name)
+    now, most = queue_count or found.combined_count, found.max_combined
+    if now + kernel.cpu_ids() > most:
+        return []  # then it adds none, and sends under a lock
+    why = (
+        f"while a program is attached virtio_net receives on more queues than {now}; what lands "
+        "there stays with the kernel and is in no file"
+    )
+    command = netns.command_in(own_netns, f"ethtool -L {link.name} combined {most}")
+    return [Spoiler("channels", link.name, own_netns, why, command, False)]
 
 
 def _peer(link: Link) -> _Peer | None:

@@ -1,4 +1,4 @@
-"""What a device can do for the packets of AF_XDP sockets (the kernel's "xsk-features").
+"""What a device says it can do for AF_XDP sockets (its "xdp-features" and "xsk-features").
 
 Asks the generic netlink family `netdev` (Documentation/netlink/specs/netdev.yaml) in the calling
 thread's network namespace; changes nothing. The family came with Linux 6.3, the attribute with
@@ -17,7 +17,8 @@ from xdpcap.errors import KernelError
 
 FAMILY = "netdev"
 NETDEV_CMD_DEV_GET = 1
-# enum netdev_xsk_flags, include/uapi/linux/netdev.h
+# enum netdev_xdp_act and enum netdev_xsk_flags, include/uapi/linux/netdev.h
+XSK_ZEROCOPY = 8
 TX_TIMESTAMP = 1
 TX_CHECKSUM = 2
 TX_LAUNCH_TIME_FIFO = 4
@@ -61,9 +62,22 @@ class NetdevSocket(GenericNetlinkSocket):  # type: ignore[misc]
 
 def xsk_features(index: int) -> int:
     """The device's xsk-features, a sum of the TX_ bits above; 0 where the kernel knows none."""
+    return _features(index, "NETDEV_A_DEV_XSK_FEATURES")
+
+
+def claims_zero_copy(index: int) -> bool:
+    """Whether the driver says that it has zero-copy, which it may refuse to a socket all the same.
+
+    virtio_net does where the device's memory is not mapped by the IOMMU platform, and says so
+    on interfaces whose native XDP is out of reach.
+    """
+    return bool(_features(index, "NETDEV_A_DEV_XDP_FEATURES") & XSK_ZEROCOPY)
+
+
+def _features(index: int, attribute: str) -> int:
     try:
         with NetdevSocket() as netdev:
-            return int(netdev.device(index).get_attr("NETDEV_A_DEV_XSK_FEATURES") or 0)
+            return int(netdev.device(index).get_attr(attribute) or 0)
     except NetlinkError as exc:
         if exc.code in (errno.ENOENT, errno.EOPNOTSUPP):
             return 0
