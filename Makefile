@@ -16,7 +16,7 @@ DEBUG_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/$(DEBUG_DIR)/lib" PYTHONMALLO
 	ASAN_OPTIONS=detect_leaks=0:verify_asan_link_order=0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit bench bench-compare lint debug wheel clean
+.PHONY: help setup demo test vm vm-smoke unit bench bench-compare lint debug wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ demo: setup ## record real traffic in a private network and show it
 
 test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k word"
 	$(SUDO) $(PYTEST) tests/unit tests/conformance tests/lab benchmarks
+
+vm-smoke: setup ## zero-copy on virtio_net and igb in two guests (Linux 7.2, downloaded once)
+	@tests/vm/matrix --smoke
+
+vm: setup ## every supported kernel and NIC in guests, 20 minutes; VM_ARGS=--record writes the table
+	@tests/vm/matrix $(VM_ARGS)
 
 unit: setup ## run the tests that need no privileges
 	$(PY) -m pytest $(PYTEST_ARGS) tests/unit benchmarks
