@@ -14,10 +14,11 @@ from xdpcap._plainring import PlainPool, PlainRing
 
 from benchmarks.pieces import LIMIT, measured_longer, tell
 from xdpcap.config import RecordConfig
+from xdpcap.frame_room import chosen_frame
 
 CONFIG = RecordConfig(("bench0",), output="nowhere")
-ENTRIES, BATCH = CONFIG.ring_size_for(2048), CONFIG.batch
-FRAME_BYTES = CONFIG.frame_size
+FRAME_BYTES = chosen_frame(CONFIG.frame_size)
+ENTRIES, BATCH = CONFIG.ring_size_for(FRAME_BYTES), CONFIG.batch
 MOVED = 1_000_000 // BATCH * BATCH
 UNIT = "us a call are ps an entry"
 ADDRESS_BYTES, DESCRIPTOR_BYTES = 8, 16

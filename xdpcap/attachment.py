@@ -126,7 +126,8 @@ class Attachment:
         self._tx_size = tx_size
         self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
-        self._refusal = ""  # what the driver said first to a zero-copy socket
+        self._claims_zero_copy = claims_zero_copy(link.index)
+        self._refusal = ""  # what the driver said last to a zero-copy socket
         self._missed_before = rx_missed(link.name)
         # Packets that the interface has missed since the start, all queues together, as
         # last asked; None when it does not say.
@@ -175,7 +176,10 @@ class Attachment:
         sg = self.variant.multi_buffer
         wanted = self._config.zero_copy
         modes = []
-        if wanted != "off" and self.program.attach_mode == "native":
+        # A driver that does not even claim it is refused by the kernel (xp_assign_dev()).
+        hopeless = kernel.has_xdp_features() and not self._claims_zero_copy
+        tries = wanted == "require" or (wanted == "auto" and not hopeless)
+        if tries and self.program.attach_mode == "native":
             if sg:
                 modes.append((True, True))
             if self._zero_copy_frame is not None:
@@ -240,7 +244,8 @@ class Attachment:
                     self._refusal = str(exc).split(";")[0]
         if failure is None:
             raise UsageError(f"--zero-copy require: {self._why_no_zero_copy()}")
-        if self._config.zero_copy == "require" and self._zero_copy_frame is None:
+        too_long = self._zero_copy_frame is None and self._claims_zero_copy
+        if self._config.zero_copy == "require" and too_long:
             raise UsageError(f"--zero-copy require: {self._why_too_long()}") from failure
         raise failure
 
@@ -249,7 +254,7 @@ class Attachment:
         (xdp-features) does not prove it, only XDP_OPTIONS of a bound socket does."""
         if self._config.zero_copy == "off" or all(x.zero_copy for x in self.xsks.values()):
             return
-        if self.program.attach_mode == "native" and claims_zero_copy(self.link.index):
+        if self.program.attach_mode == "native" and self._claims_zero_copy:
             too_long = self._zero_copy_frame is None
             reason = self._why_too_long() if too_long else self._refusal
             log.info("%s: copying, though its driver has zero-copy: %s", self.link.name, reason)

@@ -112,6 +112,11 @@ def has_tai() -> bool:
     return version() >= (6, 1)
 
 
+def has_xdp_features() -> bool:
+    """Drivers say what they have (netdev dev-get), and the kernel refuses what they do not say."""
+    return version() >= (6, 3)
+
+
 def has_multi_buffer() -> bool:
     """XDP_USE_SG: a packet in several frames on an AF_XDP socket."""
     return version() >= (6, 6)
