@@ -16,7 +16,9 @@ from guests.images import prepare
 
 APT = """#!/bin/sh
 case "$*" in
-*indextargets*) echo 'http://mirror.invalid/debian/ Debian' ;;
+*--print-uris*)
+    echo "'http://mirror.invalid/debian-security/dists/bookworm-security/InRelease' a 0"
+    echo "'http://mirror.invalid/debian/dists/bookworm/InRelease' b 0" ;;
 *update*) echo 'E: Failed to fetch the index: no route to host' >&2; exit 100 ;;
 esac
 """

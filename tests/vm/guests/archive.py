@@ -129,13 +129,14 @@ def _mirror() -> str:
     """The mirror of Debian itself, not of its security updates, that apt is set up with."""
     try:
         listed = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(LABEL)"],
+            ["apt-get", "update", "--print-uris"],
             text=True, capture_output=True, check=True,
         ).stdout  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as exc:
         raise GuestError(f"guests come from Debian's packages, and apt-get fails: {exc}") from None
-    for line in listed.splitlines():
-        uri, _, label = line.partition(" ")
-        if label == "Debian":
-            return uri
-    raise GuestError("apt knows no mirror of Debian; run `apt-get update` first")
+    # 'URI/dists/SUITE/InRelease' NAME SIZE, known before any list was fetched; the security
+    # archive is debian-security.
+    found = re.search(r"'(\S+/debian/)dists/", listed)
+    if found is None:
+        raise GuestError("apt is set up with no mirror of Debian (a URI that ends in /debian)")
+    return found[1]
