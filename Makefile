@@ -6,7 +6,7 @@ comma := ,
 # caches of its own in the tree.
 SUDO := $(if $(filter 0,$(shell id -u)),,$(if $(shell command -v sudo),\
 	sudo --preserve-env=XDPCAP_REQUIRE_LAB$(comma)XDPCAP_CAPTURES env PYTHONDONTWRITEBYTECODE=1\
-	HYPOTHESIS_STORAGE_DIRECTORY=/tmp/xdpcap-hypothesis))
+	HYPOTHESIS_STORAGE_DIRECTORY=$(dir $(shell mktemp -u))xdpcap-hypothesis))
 PYTEST = $(PY) -m pytest $(if $(SUDO),-p no:cacheprovider) $(PYTEST_ARGS)
 
 # A build with every check beside the ordinary one: build/debug/lib/xdpcap.

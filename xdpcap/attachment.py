@@ -242,11 +242,9 @@ class Attachment:
                 log.debug("%s", exc)
                 if zero_copy:
                     self._refusal = str(exc).split(";")[0]
-        if failure is None:
-            raise UsageError(f"--zero-copy require: {self._why_no_zero_copy()}")
         too_long = self._zero_copy_frame is None and self._claims_zero_copy
-        if self._config.zero_copy == "require" and too_long:
-            raise UsageError(f"--zero-copy require: {self._why_too_long()}") from failure
+        if failure is None or (self._config.zero_copy == "require" and too_long):
+            raise UsageError(f"--zero-copy require: {self._why_no_zero_copy()}") from failure
         raise failure
 
     def _tell_why_copy(self) -> None:

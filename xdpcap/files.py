@@ -211,18 +211,19 @@ class FileChain:
             if finished.size == 0:
                 self.file_count -= 1  # not even its header was written: the closer deletes it
             self._complete[file.part.sequence] = _Job(file, finished)
-        oldest = min((file.part.sequence for file in self._open.values()), default=math.inf)
-        for sequence in sorted(self._complete):
-            if sequence < oldest:
-                self._closer.put(self._complete.pop(sequence))
+        self._hand_over(min((f.part.sequence for f in self._open.values()), default=math.inf))
+
+    def _hand_over(self, before: float) -> None:
+        """Give the closer the complete files of lower sequence numbers, in their order."""
+        for sequence in sorted(s for s in self._complete if s < before):
+            self._closer.put(self._complete.pop(sequence))
 
     def close(self, timeout_s: float) -> bool:
         """Finish, wait for the disk, hand over; False when the disk took too long."""
         self.finish()
         whole = self._sink.wait(timeout_s)
         self.collect()
-        for sequence in sorted(self._complete):  # behind one that the disk did not take
-            self._closer.put(self._complete.pop(sequence))
+        self._hand_over(math.inf)  # what is behind one that the disk did not take, too
         return whole
 
     def discard(self) -> None:

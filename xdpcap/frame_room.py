@@ -2,11 +2,11 @@
 
 Where the kernel copies, it keeps its headroom at the front and uses the rest
 (xsk_pool_get_rx_frame_size() in include/net/xdp_sock_drv.h).  Where the NIC writes, less is
-sure: Linux 7.1 also keeps room for an skb_shared_info at the end and rounds down to 128
-bytes, and some NICs are told the length of their buffers in KiB (igb, the 82599 of ixgbe).  What
-is longer is lost without a trace in the socket's statistics (virtio_net drops it), or comes as
-two packets (igb).  The kernel does not refuse to bind for it: seen on 7.2 with an MTU of 1500
-and frames of 2048, of which virtio_net used 1408 bytes and igb 1024.
+sure: newer kernels also keep room for an skb_shared_info at the end and round down to 128 bytes
+(xsk_pool_get_tailroom()), and some NICs are told the length of their buffers in KiB (igb, the
+82599 of ixgbe).  What is longer is lost without a trace in the socket's statistics (virtio_net
+drops it), or comes as two packets (igb).  The kernel does not refuse to bind for it: seen on 7.2
+with an MTU of 1500 and frames of 2048, of which virtio_net used 1408 bytes and igb 1024.
 """
 
 from __future__ import annotations

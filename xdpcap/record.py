@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import time
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.frame_room import chosen_frame
+from xdpcap.granted import granted_verdict
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
@@ -27,8 +27,7 @@ from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
 from xdpcap.stats import QueueAccount, merged, total
-from xdpcap.units import format_size
-from xdpcap.verdict import QueueVerdict, Verdict
+from xdpcap.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
@@ -177,51 +176,10 @@ class Session:
             self._stack.enter_context(net.Promiscuous(link.name))
         attachment = Attachment(config, link, queues, queue_count)
         self._stack.callback(attachment.close)
-        verdict = self._verdict(attachment)
+        verdict = granted_verdict(config, attachment)
         self._verdicts[link.name] = verdict
         self._ui.verdict(verdict)
         return attachment
-
-    def _verdict(self, attachment: Attachment) -> Verdict:
-        link, variant = attachment.link, attachment.variant
-        queues = [
-            QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
-            for queue, xsk in attachment.xsks.items()
-        ]
-        found = net.spoilers(
-            link,
-            attachment.attach_mode,
-            attachment.frame_size,
-            all(q.multi_buffer for q in queues),
-            self._config.netns,
-            queue_count=attachment.queue_count,
-        )
-        return Verdict(
-            interface=link.name,
-            driver=link.driver,
-            attach_mode=attachment.attach_mode,
-            queues=queues,
-            queue_count=attachment.queue_count,
-            mtu=link.mtu,
-            clock=CLOCK_TEXT[variant.clock],
-            metadata="program" if variant.stamps else "software",
-            kernel=os.uname().release,
-            memory=self._memory_line(attachment),
-            spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
-        )
-
-    def _memory_line(self, attachment: Attachment) -> str:
-        config = self._config
-        frame_size = attachment.frame_size
-        text = (
-            f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {frame_size} bytes, "
-            f"rings of {attachment.ring_size}"
-        )
-        if not config.hugepages:
-            return text
-        if attachment.hugepages:
-            return f"{text}, huge pages"
-        return f"{text}, no huge pages free (`sysctl vm.nr_hugepages=N`)"
 
     def _make_recorder(self, interface_id: int, attachment: Attachment) -> None:
         recorder = InterfaceRecorder(
@@ -384,18 +342,6 @@ class Session:
             )
         files = self._output.files
         return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
-
-
-CLOCK_TEXT = {
-    "tai": "CLOCK_TAI, to UTC every second",
-    "monotonic": "CLOCK_MONOTONIC, to UTC every second",
-    "realtime": "CLOCK_REALTIME",
-}
-
-
-def _spaced_size(size_bytes: int) -> str:
-    """``64 MiB``: exact, as the option takes it, and spaced as prose."""
-    return re.sub(r"(?<=\d)(?=[A-Za-z])", " ", format_size(size_bytes))
 
 
 def _is_there(link: net.Link) -> bool:

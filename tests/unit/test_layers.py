@@ -21,7 +21,7 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 FLOORS = {
     8: {"cli"},
     7: {"record", "replay", "ring_bench", "bench_lab", "bench_record"},
-    6: {"recorder", "outputs", "events", "verify", "replay_warnings", "simulator"},
+    6: {"recorder", "outputs", "events", "verify", "replay_warnings", "simulator", "granted"},
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         *("feed", "sender", "split", "tx_attachment", "launch_time"),

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,11 +78,11 @@ def prepare(kernels: Sequence[str]) -> tuple[Qemu, dict[str, Images]]:
 
 
 def _fetch_tools(archive: Archive, cache: Path, *, with_qemu: bool) -> None:
-    wanted = {"busybox": (archive.missing_for, "busybox-static", debian_release())}
+    wanted = {"busybox": ("busybox-static", debian_release())}
     if with_qemu:
-        wanted["qemu"] = (archive.missing_for, "qemu-system-x86", qemu_suite())
-    for name, (missing, package, suite) in wanted.items():
-        packages = missing(package, suite) or [package]
+        wanted["qemu"] = ("qemu-system-x86", qemu_suite())
+    for name, (package, suite) in wanted.items():
+        packages = archive.missing_for(package, suite) or [package]
         _replace(cache / name, lambda into, p=packages: archive.unpack(p, into))
 
 
@@ -104,7 +104,7 @@ def _make(archive: Archive, cache: Path, kernel: str) -> None:
     _replace(cache / kernel, make)
 
 
-def _replace(target: Path, make) -> None:  # type: ignore[no-untyped-def]
+def _replace(target: Path, make: Callable[[Path], None]) -> None:
     """Have a directory made, so that it is there whole or not at all."""
     fresh = target.with_name(f"{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guests.archive import KERNEL_SUITES
 from guests.cache import GuestError, cache_dir, locked
-from guests.images import Images, Qemu
-from guests.machine import ROOT, Run, run, scratch
+from guests.images import Images, Qemu, prepare
+from guests.machine import ROOT, Run, discard, run, scratch
+from guests.nics import NICS
 
 SUITE = "tests/vm/zero_copy"
 # Without what the suite does not use: under emulation its import takes 20 s.
@@ -58,7 +60,8 @@ def warm() -> None:
     if not PYTHON.is_file():
         raise GuestError("no .venv; run `make setup` first")
     with locked(cache_dir()):
-        writing = _python(writing=True)
+        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        writing = {**kept, "PYTHONPYCACHEPREFIX": str(cache_dir() / "pycache")}
         subprocess.run([PYTHON, "-c", WARM], check=True, cwd=ROOT, env=writing)
         here = {**writing, "XDPCAP_VM_KERNEL": "7.2", "XDPCAP_VM_NICS": "veth"}
         collect = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *LEAN, "--collect-only", "-q"]
@@ -84,7 +87,8 @@ def test(
     kernel, nics = row
     directory = scratch()
     environment = {
-        **_python(writing=False, only_new=True),
+        "PYTHONPYCACHEPREFIX": str(cache_dir() / "pycache"),
+        "PYTHONDONTWRITEBYTECODE": "1",
         "XDPCAP_REQUIRE_LAB": "1",
         "XDPCAP_VM_KERNEL": kernel,
         "XDPCAP_VM_NICS": nics,
@@ -110,23 +114,8 @@ def _summary(output: str) -> str:
     return re.sub(r" in [\d.]+s.*", "", found[-1]) if found else "no result"
 
 
-def _python(*, writing: bool, only_new: bool = False) -> dict[str, str]:
-    environment = {"PYTHONPYCACHEPREFIX": str(cache_dir() / "pycache")}
-    if not writing:
-        environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    if only_new:
-        return environment
-    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, **environment}
-
-
 def main(argv: Sequence[str]) -> int:
     """`tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]`, with its exit code."""
-    from guests.archive import KERNEL_SUITES
-    from guests.images import prepare
-    from guests.machine import discard
-    from guests.nics import NICS
-
     if len(argv) < 2 or argv[0].startswith("-"):
         print(
             "usage: tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]\n"

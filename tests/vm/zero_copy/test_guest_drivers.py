@@ -12,7 +12,7 @@ from captured import contents
 from forked import start
 from nic_pair import NicPair, send
 from observed import attached
-from test_guest_record import check_in_order, received, record_all
+from test_guest_record import check_in_order, record_all
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
@@ -74,9 +74,7 @@ def test_the_link_that_igb_drops_is_waited_for_and_told_of(lab, record):
     assert told.index("the link is back") < told.index("recording rx0")
     # From here on there is nothing to wait for.
     sent = [numbered_frame(60, number) for number in range(100)]
-    send(lab, sent)
-    recorder.wait_for(lambda: received(recorder) >= len(sent), 30.0)
-    result = recorder.stop(timeout_s=30.0)
+    result = record_all(lab, recorder, sent)
     assert sorted(contents(result.files)) == sorted(sent)
 
 

@@ -10,7 +10,7 @@ from captured import contents, of_queue
 from nic_pair import send
 from observed import attached
 from sending import pcap_file
-from test_guest_record import check_in_order, received
+from test_guest_record import check_in_order, received, record_all
 
 from xdpcap.lab.frames import TX_IPV4, checksum, numbered_frame
 
@@ -41,9 +41,7 @@ def test_every_queue_is_bound_and_packets_are_in_the_file_of_the_queue_that_they
     before = lab.statistics()
     recorder = record("--json")
     assert f"{lab.queues} of {lab.queues}" in recorder.stderr
-    send(lab, sent)
-    recorder.wait_for(lambda: received(recorder) >= len(sent), 30.0)
-    result = recorder.stop(timeout_s=30.0)
+    result = record_all(lab, recorder, sent)
     check_in_order(result, sent)
     check_books(result)
     rows = result.report["interfaces"][0]["queues"]
@@ -104,8 +102,6 @@ def test_packets_on_queues_that_the_driver_adds_are_counted_as_passed(lab, recor
     with lab.channels(4):
         recorder = record("--json")
         assert "virtio_net receives on more" not in recorder.stderr
-        send(lab, sent)
-        recorder.wait_for(lambda: received(recorder) >= len(sent), 30.0)
-        result = recorder.stop(timeout_s=30.0)
+        result = record_all(lab, recorder, sent)
         check_in_order(result, sent)
         assert result.report["interfaces"][0]["uncovered_passed"] == 0

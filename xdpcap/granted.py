@@ -1,0 +1,65 @@
+"""The start-up verdict of one interface: what an attachment was granted, read back."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from xdpcap import net
+from xdpcap.attachment import Attachment
+from xdpcap.config import RecordConfig
+from xdpcap.units import format_size
+from xdpcap.verdict import QueueVerdict, Verdict
+
+CLOCK_TEXT = {
+    "tai": "CLOCK_TAI, to UTC every second",
+    "monotonic": "CLOCK_MONOTONIC, to UTC every second",
+    "realtime": "CLOCK_REALTIME",
+}
+
+
+def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
+    """What the kernel granted to a recording of `config`, and what will spoil it."""
+    link, variant = attachment.link, attachment.variant
+    queues = [
+        QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
+        for queue, xsk in attachment.xsks.items()
+    ]
+    found = net.spoilers(
+        link,
+        attachment.attach_mode,
+        attachment.frame_size,
+        all(q.multi_buffer for q in queues),
+        config.netns,
+        queue_count=attachment.queue_count,
+    )
+    return Verdict(
+        interface=link.name,
+        driver=link.driver,
+        attach_mode=attachment.attach_mode,
+        queues=queues,
+        queue_count=attachment.queue_count,
+        mtu=link.mtu,
+        clock=CLOCK_TEXT[variant.clock],
+        metadata="program" if variant.stamps else "software",
+        kernel=os.uname().release,
+        memory=_memory_line(config, attachment),
+        spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
+    )
+
+
+def _memory_line(config: RecordConfig, attachment: Attachment) -> str:
+    text = (
+        f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {attachment.frame_size} bytes, "
+        f"rings of {attachment.ring_size}"
+    )
+    if not config.hugepages:
+        return text
+    if attachment.hugepages:
+        return f"{text}, huge pages"
+    return f"{text}, no huge pages free (`sysctl vm.nr_hugepages=N`)"
+
+
+def _spaced_size(size_bytes: int) -> str:
+    """``64 MiB``: exact, as the option takes it, and spaced as prose."""
+    return re.sub(r"(?<=\d)(?=[A-Za-z])", " ", format_size(size_bytes))
