@@ -42,10 +42,9 @@ struct {
 	__type(value, __u32);
 } bound SEC(".maps");
 #else
-/* enum xdpcap_clock; fixed before loading, so the verifier never sees the branch
- * that calls a helper the kernel lacks.
- */
-const volatile __u32 xdpcap_clock = XDPCAP_CLOCK_MONOTONIC;
+const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
+	.clock = XDPCAP_CLOCK_MONOTONIC,
+};
 #endif
 
 static __always_inline __u64 now_ns(void)
@@ -55,7 +54,8 @@ static __always_inline __u64 now_ns(void)
 #elif defined(XDPCAP_LEGACY)
 	return bpf_ktime_get_ns();
 #else
-	if (xdpcap_clock == XDPCAP_CLOCK_TAI)
+	/* A kernel without the helper never sees the branch that calls it. */
+	if (settings.clock == XDPCAP_CLOCK_TAI)
 		return bpf_ktime_get_tai_ns();
 	return bpf_ktime_get_ns();
 #endif
@@ -107,6 +107,12 @@ static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 leng
 #endif
 }
 
+static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __u32 length)
+{
+	count->verdict[verdict].packets++;
+	count->verdict[verdict].bytes += length;
+}
+
 #ifdef XDPCAP_FRAGS
 SEC("xdp.frags")
 #else
@@ -125,11 +131,9 @@ int xdpcap_record(struct xdp_md *ctx)
 	action = redirect(queue);
 	if (action == XDP_REDIRECT) {
 		put_meta(ctx, ts_ns, length);
-		count->verdict[XDPCAP_REDIRECTED].packets++;
-		count->verdict[XDPCAP_REDIRECTED].bytes += length;
+		add(count, XDPCAP_REDIRECTED, length);
 	} else {
-		count->verdict[XDPCAP_PASSED].packets++;
-		count->verdict[XDPCAP_PASSED].bytes += length;
+		add(count, XDPCAP_PASSED, length);
 	}
 	return action;
 }

@@ -14,6 +14,7 @@
 #define XDPCAP_XSKS_MAP "xsks_map"		/* XSKMAP, key: RX queue */
 #define XDPCAP_COUNTERS_MAP "counters"		/* per-CPU array, key: RX queue */
 #define XDPCAP_BOUND_MAP "bound"		/* array, key: RX queue; legacy variant */
+#define XDPCAP_SETTINGS ".rodata.settings"	/* one struct xdpcap_settings */
 #define XDPCAP_PROGRAM "xdpcap_record"
 
 /* Marks a header as written for this very packet. Copy mode reuses UMEM frames
@@ -42,12 +43,23 @@ enum xdpcap_clock {
 	XDPCAP_CLOCK_TAI = 1,		/* bpf_ktime_get_tai_ns(), kernel 6.1 */
 };
 
+/* What user space decides before it loads the program. The verifier knows the values
+ * then, and drops every branch that they rule out.
+ */
+struct xdpcap_settings {
+	__u32 clock;		/* enum xdpcap_clock */
+};
+
 /* What became of a packet, as the program decided it. */
 enum xdpcap_verdict {
-	XDPCAP_REDIRECTED = 0,
-	XDPCAP_PASSED = 1,
+	XDPCAP_REDIRECTED = 0,	/* handed to its queue's socket */
+	XDPCAP_PASSED = 1,	/* its queue has no socket */
 	XDPCAP_DROPPED = 2,
-	XDPCAP_VERDICTS = 3,
+	XDPCAP_FILTERED = 3,	/* the filter does not match */
+	XDPCAP_SAMPLED_OUT = 4,	/* left out of a sample */
+	XDPCAP_MIRRORED = 5,	/* a copy is in the queue's ring; the packet went on */
+	XDPCAP_RING_LOST = 6,	/* the ring had no room for a copy; the packet went on */
+	XDPCAP_VERDICTS = 7,
 };
 
 struct xdpcap_count {

@@ -74,8 +74,10 @@ def check_books(result: Result) -> Row:
 def check_row(row: Row) -> None:
     """Assert the three equations; `fill_ring_empty` is in none of them."""
     lost = row["rx_dropped"] + row["rx_ring_full"]
-    assert row["seen"] == row["redirected"] + row["passed"] + row["dropped"], row
-    assert row["redirected"] == row["received"] + lost + row["beyond_limit"], row
+    handed_over = row["redirected"] + row["mirrored"]
+    left_alone = row["filtered"] + row["sampled_out"] + row["passed"] + row["dropped"]
+    assert row["seen"] == handed_over + row["ring_lost"] + left_alone, row
+    assert handed_over == row["received"] + lost + row["beyond_limit"], row
     assert row["received"] == row["written"] + row["write_dropped"], row
     assert row["unaccounted"] == 0, row
     negative = [name for name, value in row.items() if isinstance(value, int) and value < 0]

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from xdpcap import dispatcher, kernel
-from xdpcap._bpf import Program
+from xdpcap._bpf import VERDICTS, Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
@@ -301,8 +301,8 @@ class Attachment:
         row.rx_ring_full = stats["rx_ring_full"]
         row.fill_ring_empty = stats["fill_ring_empty"]
         verdict = self.program.verdicts()[row.queue]
-        row.redirected, row.passed = verdict.redirected, verdict.passed
-        row.dropped = verdict.dropped
+        for name in VERDICTS:
+            setattr(row, name, getattr(verdict, name))
 
     def ask_missed(self) -> None:
         """Ask the interface what it has missed: a millisecond of netlink, not for a worker."""

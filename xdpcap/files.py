@@ -282,7 +282,7 @@ class FileChain:
             endtime_ns=now_ns,
             ifrecv=row.seen,
             ifdrop=row.missed,
-            filteraccept=row.redirected,
-            osdrop=row.rx_dropped + row.rx_ring_full,
+            filteraccept=row.accepted,
+            osdrop=row.rx_dropped + row.rx_ring_full + row.ring_lost,
             usrdeliv=row.received,
         )

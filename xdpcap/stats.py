@@ -1,8 +1,8 @@
 """The ledger: what became of every packet, per queue and in total.
 
-    seen       = redirected + passed + dropped
-    redirected = received + rx_dropped + rx_ring_full + beyond_limit
-    received   = written + write_dropped
+    seen     = redirected + mirrored + ring_lost + filtered + sampled_out + passed + dropped
+    redirected + mirrored = received + rx_dropped + rx_ring_full + beyond_limit
+    received = written + write_dropped
 
 What is left over is `in_flight` while recording (packets in a ring or in a block)
 and `unaccounted` at the end.  `fill_ring_empty` says why packets were dropped and is
@@ -22,6 +22,10 @@ REPORTED = (
     "attach_mode",
     "seen",
     "redirected",
+    "mirrored",
+    "ring_lost",
+    "filtered",
+    "sampled_out",
     "passed",
     "dropped",
     "received",
@@ -54,6 +58,10 @@ class QueueAccount:
     attach_mode: str = ""
     seen: int = 0
     redirected: int = 0
+    mirrored: int = 0
+    ring_lost: int = 0
+    filtered: int = 0
+    sampled_out: int = 0
     passed: int = 0
     dropped: int = 0
     received: int = 0
@@ -75,15 +83,21 @@ class QueueAccount:
     missed: int | None = None
 
     @property
+    def accepted(self) -> int:
+        """Packets that the program found worth recording."""
+        return self.redirected + self.mirrored + self.ring_lost
+
+    @property
     def lost(self) -> int:
-        """Packets that the program redirected and no file holds, for want of room or time."""
-        return self.rx_dropped + self.rx_ring_full + self.write_dropped
+        """Packets that were to be recorded and that no file holds, for want of room or time."""
+        return self.rx_dropped + self.rx_ring_full + self.ring_lost + self.write_dropped
 
     def settle(self, *, final: bool) -> QueueAccount:
         """Work out what the three equations leave over; returns itself."""
-        self.seen = self.redirected + self.passed + self.dropped
+        left_alone = self.filtered + self.sampled_out + self.passed + self.dropped
+        self.seen = self.accepted + left_alone
         gone = self.written + self.write_dropped + self.beyond_limit
-        rest = self.redirected - gone - self.rx_dropped - self.rx_ring_full
+        rest = self.redirected + self.mirrored - gone - self.rx_dropped - self.rx_ring_full
         if final:
             self.in_flight, self.unaccounted = 0, rest
         else:

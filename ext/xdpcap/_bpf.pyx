@@ -26,9 +26,6 @@ from xdpcap.errors import KernelError, UsageError, XdpcapError
 
 cdef extern from "xdpcap_abi.h" nogil:
     enum:
-        XDPCAP_REDIRECTED
-        XDPCAP_PASSED
-        XDPCAP_DROPPED
         XDPCAP_VERDICTS
         XDPCAP_CLOCK_MONOTONIC
         XDPCAP_CLOCK_TAI
@@ -39,6 +36,9 @@ cdef extern from "xdpcap_abi.h" nogil:
 
     struct xdpcap_counters:
         xdpcap_count *verdict
+
+    struct xdpcap_settings:
+        uint32_t clock
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -53,9 +53,11 @@ ATTACHED = {0: None, 1: "native", 2: "generic", 3: "offload", 4: "multi"}
 Attached = namedtuple("Attached", "prog_id name mode")
 Attached.__doc__ = "An XDP program on an interface: its id, its name, the attach mode."
 
-Verdicts = namedtuple(
-    "Verdicts",
-    "redirected passed dropped redirected_bytes passed_bytes dropped_bytes")
+# enum xdpcap_verdict, in its order.
+VERDICTS = ("redirected", "passed", "dropped", "filtered", "sampled_out", "mirrored",
+            "ring_lost")
+Verdicts = namedtuple("Verdicts", [*VERDICTS, *(f"{name}_bytes" for name in VERDICTS)],
+                      defaults=[0] * (2 * len(VERDICTS)))
 Verdicts.__doc__ = "What the program did with a queue's packets: packets, then bytes."
 
 # libbpf prints to stderr unless told otherwise; errors are reported by us.
@@ -149,7 +151,7 @@ cdef class Program:
             raise UsageError(f"{path} has no program named {name}")
         for map_name in ("xsks_map", "counters", "bound"):
             self._size_map(map_name)
-        self._set_clock()
+        self._set_up()
         # Read from /sys once and remembered: later there may be no descriptor for it.
         _possible_cpus()
         self._load()
@@ -163,18 +165,19 @@ cdef class Program:
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
         return -1 if found == NULL else bpf_map__fd(found)
 
-    def _set_clock(self):
+    def _set_up(self):
+        """Write the settings where the program has them."""
         cdef size_t size = 0
-        cdef uint32_t *value
-        cdef bpf_map *rodata = bpf_object__find_map_by_name(self.object, b".rodata")
-        if rodata == NULL:
+        cdef xdpcap_settings *settings
+        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, b".rodata.settings")
+        if found == NULL:
             if self.clock != "monotonic":
                 raise UsageError(f"{self.path} knows the monotonic clock only")
             return
-        value = <uint32_t *>bpf_map__initial_value(rodata, &size)
-        if value != NULL and size >= sizeof(uint32_t):
-            # xdpcap_clock is the program's only constant (bpf/record.bpf.c).
-            value[0] = CLOCKS[self.clock]
+        settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
+        if settings == NULL or size < sizeof(xdpcap_settings):
+            raise UsageError(f"{self.path} has settings of {size} bytes; `make setup` builds it anew")
+        settings.clock = CLOCKS[self.clock]
 
     def _load(self):
         """Load now.  A program that something else loads when it attaches does it otherwise."""
@@ -282,7 +285,7 @@ cdef class Program:
         cdef int cpu_count = _possible_cpus()
         cdef size_t words = 2 * XDPCAP_VERDICTS
         cdef uint64_t *values
-        cdef uint64_t[6] sums
+        cdef uint64_t[2 * XDPCAP_VERDICTS] sums
         cdef uint32_t queue
         cdef size_t cpu, word
         if self.counters_fd < 0:
@@ -299,10 +302,9 @@ cdef class Program:
                 for cpu in range(<size_t>cpu_count):
                     for word in range(words):
                         sums[word] += values[cpu * words + word]
-                result.append(Verdicts(
-                    sums[2 * XDPCAP_REDIRECTED], sums[2 * XDPCAP_PASSED],
-                    sums[2 * XDPCAP_DROPPED], sums[2 * XDPCAP_REDIRECTED + 1],
-                    sums[2 * XDPCAP_PASSED + 1], sums[2 * XDPCAP_DROPPED + 1]))
+                # struct xdpcap_count: packets, bytes.
+                packets = [sums[word] for word in range(0, words, 2)]
+                result.append(Verdicts(*packets, *(sums[word] for word in range(1, words, 2))))
         finally:
             free(values)
         return result

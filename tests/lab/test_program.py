@@ -23,7 +23,7 @@ from xdpcap.lab.frames import numbered_frame
 PROGRAMS = Path(xdpcap.__file__).parent / "_programs"
 # enum xdp_action of linux/bpf.h.
 XDP_PASS, XDP_REDIRECT = 2, 4
-NOTHING = Verdicts(0, 0, 0, 0, 0, 0)
+NOTHING = Verdicts()
 QUEUES = 3
 
 CLOCKS = {"tai": time.CLOCK_TAI, "monotonic": time.CLOCK_MONOTONIC}
@@ -67,7 +67,7 @@ def test_a_queue_without_a_socket_passes_its_packets_unchanged(lab, variant, clo
         for size in SIZES:
             result = program.test_run(packet(size), queue=1, ifindex=lab.rx_ifindex)
             assert result == (XDP_PASS, b"", packet(size))
-        passed = Verdicts(0, len(SIZES), 0, 0, sum(SIZES), 0)
+        passed = Verdicts(passed=len(SIZES), passed_bytes=sum(SIZES))
         assert program.verdicts() == [NOTHING, passed, NOTHING]
 
 
@@ -91,7 +91,7 @@ def test_a_queue_with_a_socket_redirects_its_packets_with_a_header_before_them(l
                 "flags": CONSTANTS["XDPCAP_META_TS"] | CONSTANTS["XDPCAP_META_ORIGLEN"],
                 "magic": CONSTANTS["XDPCAP_META_MAGIC"],
             }
-        redirected = Verdicts(len(SIZES), 0, 0, sum(SIZES), 0, 0)
+        redirected = Verdicts(redirected=len(SIZES), redirected_bytes=sum(SIZES))
         assert program.verdicts() == [NOTHING, NOTHING, redirected]
 
 
@@ -114,7 +114,9 @@ def test_releasing_a_queue_gives_its_packets_back_to_the_kernel(lab, variant):
         assert run(packet(60), ifindex=lab.rx_ifindex)[0] == XDP_REDIRECT
         program.release_queue(0)
         assert run(packet(60), ifindex=lab.rx_ifindex) == (XDP_PASS, b"", packet(60))
-        assert program.verdicts()[0] == Verdicts(1, 1, 0, 60, 60, 0)
+        assert program.verdicts()[0] == Verdicts(
+            redirected=1, passed=1, redirected_bytes=60, passed_bytes=60
+        )
 
 
 @pytest.mark.parametrize("variant", ["frags", "plain", "legacy"])
@@ -134,7 +136,7 @@ def test_the_length_of_a_packet_of_several_buffers_counts_all_of_them(lab):
         action, header, data = program.test_run(jumbo, ifindex=lab.rx_ifindex)
         assert (action, data) == (XDP_REDIRECT, jumbo)
         assert read_meta(header)["origlen"] == 9000
-        assert program.verdicts()[0] == Verdicts(1, 0, 0, 9000, 0, 0)
+        assert program.verdicts()[0] == Verdicts(redirected=1, redirected_bytes=9000)
 
 
 def test_the_legacy_variant_knows_the_monotonic_clock_only():

@@ -295,10 +295,10 @@ def test_a_native_program_that_the_mtu_forbids_is_told(refused, make_lab):
 REFUSED_PROGRAM = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-const volatile __u32 xdpcap_clock = 0;
+const volatile __u32 clock SEC(".rodata.settings") = 0;
 SEC("xdp") int xdpcap_record(struct xdp_md *ctx)
 {
-	return xdpcap_clock + *(int *)((void *)(long)ctx->data + 4000);
+	return clock + *(int *)((void *)(long)ctx->data + 4000);
 }
 char _license[] SEC("license") = "GPL";
 """

@@ -67,6 +67,7 @@ FILES_SHOWN = 8
 # Where a packet can be lost, why, and what helps.
 PLACES = {
     "rx_ring_full": "receive ring full; raise --ring-size and --umem-size, or set --cpus",
+    "ring_lost": "no room for a copy; raise --mirror-size, or set --cpus",
     "rx_dropped": "no frame free, or packet too long; raise --umem-size, or lower the MTU",
     "dropped": "dropped by the XDP program",
     "write_dropped": "not written; look at the disk's free space and errors",
@@ -100,8 +101,8 @@ def closing_lines(total: Account) -> list[str]:
     """
     return [
         _counted(total["written"], "captured"),
-        _counted(total["redirected"], "received by filter"),
-        _counted(total["rx_dropped"] + total["rx_ring_full"], "dropped by kernel"),
+        _counted(_sum(total, "redirected", "mirrored", "ring_lost"), "received by filter"),
+        _counted(_sum(total, "rx_dropped", "rx_ring_full", "ring_lost"), "dropped by kernel"),
     ]
 
 
@@ -116,6 +117,10 @@ def duration_s(report: Mapping[str, Any]) -> float:
     """How long the recording ran, by its own start and end."""
     ended, started = (datetime.fromisoformat(report[key]) for key in ("ended", "started"))
     return max((ended - started).total_seconds(), 0.0)
+
+
+def _sum(total: Account, *names: str) -> int:
+    return sum(total.get(name, 0) for name in names)
 
 
 def _counted(count: int, what: str) -> str:
