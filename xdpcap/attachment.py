@@ -37,6 +37,7 @@ from xdpcap.net import (
 from xdpcap.stats import QueueAccount
 from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant, variants
+from xdpcap.verdict import QueueVerdict
 
 log = logging.getLogger(__name__)
 
@@ -290,16 +291,34 @@ class Attachment:
         """Take the program off; sockets and counters stay readable.  Never raises."""
         self.program.detach()
 
+    def source(self, queue: int) -> Xsk:
+        """Where the worker of a queue takes its packets from."""
+        return self.xsks[queue]
+
+    def queue_verdicts(self) -> list[QueueVerdict]:
+        """How each queue is bound: XDP_OPTIONS read back."""
+        return [
+            QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
+            for queue, xsk in self.xsks.items()
+        ]
+
     def count(self, row: QueueAccount) -> None:
         """Fill in what the kernel knows of a queue.
 
         Reads the socket's statistics before the program's counters, so that a packet
         that passes between the two looks in flight and never lost.
         """
-        stats = self.xsks[row.queue].statistics()
+        xsk = self.xsks[row.queue]
+        stats = xsk.statistics()
         row.rx_dropped = stats["rx_dropped"]
         row.rx_ring_full = stats["rx_ring_full"]
         row.fill_ring_empty = stats["fill_ring_empty"]
+        row.ring_size, row.zero_copy = xsk.rx_size, bool(xsk.zero_copy)
+        self._count_verdicts(row)
+
+    def _count_verdicts(self, row: QueueAccount) -> None:
+        """Fill in what the program did with a queue's packets."""
+        row.attach_mode = self.attach_mode
         verdict = self.program.verdicts()[row.queue]
         for name in VERDICTS:
             setattr(row, name, getattr(verdict, name))
@@ -316,7 +335,7 @@ class Attachment:
     def uncovered(self) -> int:
         """Packets of queues without a socket, which went to the kernel stack."""
         counts = self.program.verdicts()
-        return sum(v.passed for q, v in enumerate(counts) if q not in self.xsks)
+        return sum(v.passed for q, v in enumerate(counts) if q not in self.queues)
 
     def close(self) -> None:
         """Detach, then close sockets, then memory; safe on a half-made object."""

@@ -107,16 +107,12 @@ class Worker:
         flight and never missing.
         """
         sink = self._capture.sink
-        xsk = self._attachment.xsks[self.queue]
         row = QueueAccount(self.interface, self.queue)
         row.written, row.bytes_written, row.write_dropped, row.bytes_to_disk = sink.counters
         row.beyond_limit = self._capture.beyond_limit
         row.received = self._capture.received
         row.bytes_received = self._capture.received_bytes
         row.ring_fill = self._capture.waiting
-        row.ring_size = xsk.rx_size
-        row.zero_copy = bool(xsk.zero_copy)
-        row.attach_mode = self._attachment.attach_mode
         row.current_file = self._chain.current_path
         row.files = self._chain.file_count
         self._attachment.count(row)

@@ -9,7 +9,7 @@ from xdpcap import net
 from xdpcap.attachment import Attachment
 from xdpcap.config import RecordConfig
 from xdpcap.units import format_size
-from xdpcap.verdict import QueueVerdict, Verdict
+from xdpcap.verdict import Verdict
 
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
@@ -21,10 +21,7 @@ CLOCK_TEXT = {
 def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
     """What the kernel granted to a recording of `config`, and what will spoil it."""
     link, variant = attachment.link, attachment.variant
-    queues = [
-        QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
-        for queue, xsk in attachment.xsks.items()
-    ]
+    queues = attachment.queue_verdicts()
     found = net.spoilers(
         link,
         attachment.attach_mode,

@@ -80,15 +80,16 @@ class InterfaceRecorder:
         config = self._config
         chain.open_first(self._make_sink)
         assert chain.sink is not None
+        source = self.attachment.source(queue)
         rotate_size = config.rotate_size_bytes or 0
         capture = Capture(
-            self.attachment.xsks[queue],
+            source,
             chain.sink,
             format=config.format,
             snaplen=config.snaplen,
             interface_id=interface_id if config.to_stdout else 0,
             clock=self.attachment.variant.clock,
-            batch=min(config.batch, self.attachment.xsks[queue].rx_size),
+            batch=min(config.batch, source.rx_size),
             flush_interval_s=config.flush_interval_s,
             rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,
             rotate_packets=config.rotate_packets or 0,
