@@ -38,6 +38,7 @@ VARIANTS = [
 
 LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
+    "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],

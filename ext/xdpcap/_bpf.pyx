@@ -309,41 +309,6 @@ cdef class Program:
             free(values)
         return result
 
-    # -- tests ----------------------------------------------------------------------------
-
-    def test_run(self, bytes packet not None, *, uint32_t queue=0, int ifindex=0):
-        """Run the program once on a packet (BPF_PROG_TEST_RUN).
-
-        `queue` is the RX queue to pretend, of the device `ifindex`.  Returns
-        (action, metadata, packet) as the program left them; the metadata is what
-        stands before the packet, b"" when the program put nothing there.
-        """
-        cdef bpf_test_run_opts opts
-        cdef xdp_md before, after
-        cdef unsigned char[70000] out
-        memset(&opts, 0, sizeof(opts))
-        memset(&before, 0, sizeof(before))
-        memset(&after, 0, sizeof(after))
-        before.data_end = <uint32_t>len(packet)
-        before.ingress_ifindex = ifindex
-        before.rx_queue_index = queue
-        opts.sz = sizeof(opts)
-        opts.data_in = <const char *>packet
-        opts.data_size_in = <uint32_t>len(packet)
-        opts.data_out = out
-        opts.data_size_out = sizeof(out)
-        opts.ctx_in = &before
-        opts.ctx_size_in = sizeof(before)
-        opts.ctx_out = &after
-        opts.ctx_size_out = sizeof(after)
-        opts.repeat = 1
-        err = bpf_prog_test_run_opts(self.fd, &opts)
-        if err:
-            raise KernelError("BPF_PROG_TEST_RUN", err)
-        # The context's fields are offsets from the metadata's start.
-        data = (<const char *>out)[:opts.data_size_out]
-        return opts.retval, data[:after.data], data[after.data:]
-
     def close(self):
         """Detach and unload; safe to call again."""
         self.detach()

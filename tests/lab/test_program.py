@@ -7,12 +7,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
 from xdpcap._bpf import Program, Verdicts
+from xdpcap._testrun import run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
@@ -65,7 +67,7 @@ def packet(size: int) -> bytes:
 def test_a_queue_without_a_socket_passes_its_packets_unchanged(lab, variant, clock):
     with load(variant, clock) as program:
         for size in SIZES:
-            result = program.test_run(packet(size), queue=1, ifindex=lab.rx_ifindex)
+            result = run_once(program, packet(size), queue=1, ifindex=lab.rx_ifindex)
             assert result == (XDP_PASS, b"", packet(size))
         passed = Verdicts(passed=len(SIZES), passed_bytes=sum(SIZES))
         assert program.verdicts() == [NOTHING, passed, NOTHING]
@@ -77,7 +79,7 @@ def test_a_queue_with_a_socket_redirects_its_packets_with_a_header_before_them(l
     with load(variant, clock) as program, socket_on(program, 2):
         for size in SIZES:
             before = time.clock_gettime_ns(CLOCKS[clock])
-            action, header, data = program.test_run(packet(size), queue=2, ifindex=lab.rx_ifindex)
+            action, header, data = run_once(program, packet(size), queue=2, ifindex=lab.rx_ifindex)
             after = time.clock_gettime_ns(CLOCKS[clock])
             assert (action, data) == (XDP_REDIRECT, packet(size))
             meta = read_meta(header)
@@ -101,7 +103,7 @@ def test_the_header_is_32_bytes_and_its_mark_stands_last(lab):
     # mark in the four bytes before the packet.
     assert META.size == 32
     with load("plain", "monotonic") as program, socket_on(program, 0):
-        _, header, _ = program.test_run(packet(60), ifindex=lab.rx_ifindex)
+        _, header, _ = run_once(program, packet(60), ifindex=lab.rx_ifindex)
     assert len(header) == 32
     assert int.from_bytes(header[-4:], "little") == CONSTANTS["XDPCAP_META_MAGIC"]
 
@@ -110,7 +112,7 @@ def test_the_header_is_32_bytes_and_its_mark_stands_last(lab):
 @in_receiver
 def test_releasing_a_queue_gives_its_packets_back_to_the_kernel(lab, variant):
     with load(variant, "monotonic") as program, socket_on(program, 0):
-        run = program.test_run
+        run = partial(run_once, program)
         assert run(packet(60), ifindex=lab.rx_ifindex)[0] == XDP_REDIRECT
         program.release_queue(0)
         assert run(packet(60), ifindex=lab.rx_ifindex) == (XDP_PASS, b"", packet(60))
@@ -123,7 +125,7 @@ def test_releasing_a_queue_gives_its_packets_back_to_the_kernel(lab, variant):
 @in_receiver
 def test_a_queue_beyond_the_maps_passes_and_counts_nowhere(lab, variant):
     with load(variant, "monotonic", queues=2) as program:
-        assert program.test_run(packet(60), queue=2, ifindex=lab.rx_ifindex)[0] == XDP_PASS
+        assert run_once(program, packet(60), queue=2, ifindex=lab.rx_ifindex)[0] == XDP_PASS
         assert program.verdicts() == [NOTHING, NOTHING]
         with pytest.raises(KernelError, match="queue 2"), socket_on(program, 2):
             pass
@@ -133,7 +135,7 @@ def test_a_queue_beyond_the_maps_passes_and_counts_nowhere(lab, variant):
 def test_the_length_of_a_packet_of_several_buffers_counts_all_of_them(lab):
     jumbo = numbered_frame(9000, 1)
     with load("frags", "monotonic") as program, socket_on(program, 0):
-        action, header, data = program.test_run(jumbo, ifindex=lab.rx_ifindex)
+        action, header, data = run_once(program, jumbo, ifindex=lab.rx_ifindex)
         assert (action, data) == (XDP_REDIRECT, jumbo)
         assert read_meta(header)["origlen"] == 9000
         assert program.verdicts()[0] == Verdicts(redirected=1, redirected_bytes=9000)
@@ -192,6 +194,6 @@ def test_what_the_verifier_says_last_is_in_the_error(tmp_path):
 def test_an_object_without_our_program_says_so(tmp_path):
     path = compiled(tmp_path, "return XDP_PASS;")
     with Program(str(path)) as program:  # the body is sound, so the name is what matters
-        assert program.test_run(packet(60))[0] == XDP_PASS
+        assert run_once(program, packet(60))[0] == XDP_PASS
     with pytest.raises(UsageError, match="no program named other"):
         Program(str(path), name="other")

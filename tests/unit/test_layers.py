@@ -32,6 +32,7 @@ FLOORS = {
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_dispatcher"),
+        "_testrun",
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -77,6 +78,7 @@ NEIGHBOURS = {
     *((part, "_sinkstate") for part in ("_blocks", "_retire")),  # one sink's
     ("_blocks", "_retire"),  # ... and what became of its blocks
     *(("_simulate", part) for part in ("_loop", "_state", "_waiting")),  # the loop, fed from memory
+    ("_testrun", "_bpf"),  # what a loaded program does with one packet
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory
