@@ -26,11 +26,13 @@ PROGRAMS = Path("xdpcap/_programs")
 
 # What one source becomes: (source, object, extra defines).
 #   frags   multi-buffer packets, kernel 6.6 and later (XDP_USE_SG)
+#   metadata  the same, bound to one device, asks its driver for each packet's metadata
 #   plain   kernel 5.3 and later
 #   bare    no metadata, for a libxdp dispatcher that takes no program that writes any
 #   legacy  kernel 4.18 to 5.2: no flags in bpf_redirect_map(), no global data
 VARIANTS = [
     ("record.bpf.c", "record_frags.bpf.o", ["-DXDPCAP_FRAGS"]),
+    ("record.bpf.c", "record_metadata.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_METADATA"]),
     ("record.bpf.c", "record_plain.bpf.o", []),
     ("record.bpf.c", "record_bare.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_BARE"]),
     ("record.bpf.c", "record_legacy.bpf.o", ["-DXDPCAP_LEGACY"]),

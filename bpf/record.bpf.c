@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The recording program: count, stamp, redirect.
  *
- * One source, four objects (setup.py, VARIANTS):
+ * One source, five objects (setup.py, VARIANTS):
  *   XDPCAP_FRAGS   packets of several buffers (xdp.frags, kernel 5.18; AF_XDP
  *                  takes them from 6.6 with XDP_USE_SG)
+ *   XDPCAP_METADATA  the same, bound to one device, whose driver is asked for what it
+ *                  knows of each packet (metadata.h)
  *   (neither)      kernel 5.3 and later
  *   XDPCAP_BARE    writes no metadata, user space takes the time: libxdp's dispatcher
  *                  before 1.5.5 is not marked as changing packets, and then its
@@ -47,6 +49,8 @@ const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
 };
 #endif
 
+#include "metadata.h"
+
 static __always_inline __u64 now_ns(void)
 {
 #if defined(XDPCAP_BARE)
@@ -83,27 +87,26 @@ static __always_inline int redirect(__u32 queue)
 #endif
 }
 
-/* Writes the header before the packet. Where the driver has no room for it the
+/* Writes the header before the packet.  Where the driver has no room for it the
  * packet goes without, and user space takes the time itself.
  */
 static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 length)
 {
 #ifndef XDPCAP_BARE
-	struct xdpcap_meta *meta;
+	struct xdpcap_meta *meta, found = {
+		.ts_ns = ts_ns,
+		.origlen = length,
+		.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN,
+		.magic = XDPCAP_META_MAGIC,
+	};
 
+	find_metadata(ctx, &found);
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return;
 	meta = (void *)(long)ctx->data_meta;
 	if ((void *)(meta + 1) > (void *)(long)ctx->data)
 		return;
-	meta->ts_ns = ts_ns;
-	meta->origlen = length;
-	meta->hash = 0;
-	meta->vlan_tci = 0;
-	meta->vlan_proto = 0;
-	meta->reserved = 0;
-	meta->flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN;
-	meta->magic = XDPCAP_META_MAGIC;
+	*meta = found;
 #endif
 }
 

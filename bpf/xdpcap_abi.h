@@ -26,11 +26,12 @@
 #define XDPCAP_META_ORIGLEN (1u << 1)		/* origlen is set */
 #define XDPCAP_META_HASH (1u << 2)		/* hash is set */
 #define XDPCAP_META_VLAN (1u << 3)		/* vlan_tci and vlan_proto are set */
+#define XDPCAP_META_DEVICE_TS (1u << 4)		/* ts_ns is in the device's clock */
 
 struct xdpcap_meta {
 	__u64 ts_ns;		/* in the program's clock, see enum xdpcap_clock */
 	__u32 origlen;		/* length on the wire without FCS, bytes */
-	__u32 hash;		/* RSS hash */
+	__u32 hash;		/* of the flow: the NIC's for RSS, or the program's */
 	__u16 vlan_tci;		/* host byte order */
 	__u16 vlan_proto;	/* host byte order */
 	__u32 reserved;
@@ -48,7 +49,14 @@ enum xdpcap_clock {
  */
 struct xdpcap_settings {
 	__u32 clock;		/* enum xdpcap_clock */
+	__u32 flow_hash;	/* 1: the program hashes each packet (flow_hash.h) */
+	__u32 driver_metadata;	/* XDPCAP_DRIVER_*, what to ask the driver for */
 };
+
+/* As the netdev family numbers them (linux/netdev.h, enum netdev_xdp_rx_metadata). */
+#define XDPCAP_DRIVER_TIMESTAMP (1u << 0)
+#define XDPCAP_DRIVER_HASH (1u << 1)		/* in place of the program's own */
+#define XDPCAP_DRIVER_VLAN (1u << 2)		/* a tag that the device took off */
 
 /* What became of a packet, as the program decided it. */
 enum xdpcap_verdict {

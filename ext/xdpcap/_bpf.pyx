@@ -39,6 +39,15 @@ cdef extern from "xdpcap_abi.h" nogil:
 
     struct xdpcap_settings:
         uint32_t clock
+        uint32_t flow_hash
+        uint32_t driver_metadata
+
+cdef extern from *:
+    """
+    /* linux/bpf.h from 6.3. */
+    #define XDPCAP_DEV_BOUND_ONLY (1U << 6)
+    """
+    uint32_t BPF_F_XDP_DEV_BOUND_ONLY "XDPCAP_DEV_BOUND_ONLY"
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -129,11 +138,19 @@ cdef class Program:
         Receive queues of the device; the maps are made for so many.
     clock : str
         "monotonic" or "tai": what stamps the packets (tai: kernel 6.1).
+    flow_hash : bool
+        The program hashes each packet (bpf/flow_hash.h).
+    driver_metadata : int
+        XDPCAP_DRIVER_* bits: what to ask the driver for, in the build that can.
+    device : int
+        The interface index to bind the program to, which its driver's metadata takes
+        (kernel 6.3); 0 for a program that may run anywhere.
 
     Raises XdpcapError with the verifier's last lines when the kernel refuses it.
     """
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
+                  bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
                   str name="xdpcap_record"):
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = -1
@@ -151,7 +168,11 @@ cdef class Program:
             raise UsageError(f"{path} has no program named {name}")
         for map_name in ("xsks_map", "counters", "bound"):
             self._size_map(map_name)
-        self._set_up()
+        self._set_up(flow_hash, driver_metadata)
+        if device:
+            bpf_program__set_ifindex(self.program, device)
+            bpf_program__set_flags(
+                self.program, bpf_program__flags(self.program) | BPF_F_XDP_DEV_BOUND_ONLY)
         # Read from /sys once and remembered: later there may be no descriptor for it.
         _possible_cpus()
         self._load()
@@ -165,19 +186,21 @@ cdef class Program:
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
         return -1 if found == NULL else bpf_map__fd(found)
 
-    def _set_up(self):
+    def _set_up(self, bint flow_hash, uint32_t driver_metadata):
         """Write the settings where the program has them."""
         cdef size_t size = 0
         cdef xdpcap_settings *settings
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, b".rodata.settings")
         if found == NULL:
-            if self.clock != "monotonic":
-                raise UsageError(f"{self.path} knows the monotonic clock only")
+            if self.clock != "monotonic" or flow_hash:
+                raise UsageError(f"{self.path} knows the monotonic clock only, and no hash")
             return
         settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
         if settings == NULL or size < sizeof(xdpcap_settings):
             raise UsageError(f"{self.path} has settings of {size} bytes; `make setup` builds it anew")
         settings.clock = CLOCKS[self.clock]
+        settings.flow_hash = flow_hash
+        settings.driver_metadata = driver_metadata
 
     def _load(self):
         """Load now.  A program that something else loads when it attaches does it otherwise."""
