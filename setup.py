@@ -29,12 +29,22 @@ PROGRAMS = Path("xdpcap/_programs")
 #   metadata  the same, bound to one device, asks its driver for each packet's metadata
 #   plain   kernel 5.3 and later
 #   bare    no metadata, for a libxdp dispatcher that takes no program that writes any
+#   mirror  copies into BPF ring buffers, kernel 5.18 and later
+#   mirror_metadata  the same as metadata is to frags
+#   mirror_perf  copies into perf rings, kernel 5.2 and later
 #   legacy  kernel 4.18 to 5.2: no flags in bpf_redirect_map(), no global data
 VARIANTS = [
     ("record.bpf.c", "record_frags.bpf.o", ["-DXDPCAP_FRAGS"]),
     ("record.bpf.c", "record_metadata.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_METADATA"]),
     ("record.bpf.c", "record_plain.bpf.o", []),
     ("record.bpf.c", "record_bare.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_BARE"]),
+    ("record.bpf.c", "record_mirror.bpf.o", ["-DXDPCAP_FRAGS", "-DXDPCAP_MIRROR"]),
+    (
+        "record.bpf.c",
+        "record_mirror_metadata.bpf.o",
+        ["-DXDPCAP_FRAGS", "-DXDPCAP_MIRROR", "-DXDPCAP_METADATA"],
+    ),
+    ("record.bpf.c", "record_mirror_perf.bpf.o", ["-DXDPCAP_MIRROR_PERF"]),
     ("record.bpf.c", "record_legacy.bpf.o", ["-DXDPCAP_LEGACY"]),
 ]
 

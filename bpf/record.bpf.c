@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* The recording program: count, stamp, redirect.
  *
- * One source, five objects (setup.py, VARIANTS):
+ * One source, eight objects (setup.py, VARIANTS):
  *   XDPCAP_FRAGS   packets of several buffers (xdp.frags, kernel 5.18; AF_XDP
  *                  takes them from 6.6 with XDP_USE_SG)
  *   XDPCAP_METADATA  the same, bound to one device, whose driver is asked for what it
@@ -11,6 +11,7 @@
  *                  before 1.5.5 is not marked as changing packets, and then its
  *                  members may not be either (kernel 6.13, stable 6.12;
  *                  bpf_check_attach_target()), and adjusting the metadata counts
+ *   XDPCAP_MIRROR, XDPCAP_MIRROR_PERF  copy and pass instead of redirecting (mirror.h)
  *   XDPCAP_LEGACY  kernel 4.18 to 5.2: bpf_redirect_map() takes no fallback action
  *                  and there is no global data
  *
@@ -22,12 +23,14 @@
 #include <bpf/bpf_helpers.h>
 #include "xdpcap_abi.h"
 
+#if !defined(XDPCAP_MIRROR) && !defined(XDPCAP_MIRROR_PERF)
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, 64);	/* set to the device's queues before loading */
 	__type(key, __u32);
 	__type(value, __u32);
 } xsks_map SEC(".maps");
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -36,14 +39,16 @@ struct {
 	__type(value, struct xdpcap_counters);
 } counters SEC(".maps");
 
-#ifdef XDPCAP_LEGACY
+#if defined(XDPCAP_LEGACY) || defined(XDPCAP_MIRROR_PERF)
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 64);
 	__type(key, __u32);
 	__type(value, __u32);
 } bound SEC(".maps");
-#else
+#endif
+
+#ifndef XDPCAP_LEGACY
 const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
 	.clock = XDPCAP_CLOCK_MONOTONIC,
 };
@@ -74,14 +79,72 @@ static __always_inline __u32 packet_length(struct xdp_md *ctx)
 #endif
 }
 
-static __always_inline int redirect(__u32 queue)
+#ifndef XDPCAP_BARE
+/* What stands before a packet, or its copy. */
+static __always_inline struct xdpcap_meta describe(struct xdp_md *ctx, __u64 ts_ns, __u32 length)
+{
+	struct xdpcap_meta found = {
+		.ts_ns = ts_ns,
+		.origlen = length,
+		.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN,
+		.magic = XDPCAP_META_MAGIC,
+	};
+
+	find_metadata(ctx, &found);
+	return found;
+}
+#endif
+
+static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __u32 length)
+{
+	count->verdict[verdict].packets++;
+	count->verdict[verdict].bytes += length;
+}
+
+#ifndef XDPCAP_LEGACY
+#include "sample.h"
+#endif
+
+#if defined(XDPCAP_MIRROR) || defined(XDPCAP_MIRROR_PERF)
+
+#include "mirror.h"
+
+static __always_inline int is_recorded(__u32 queue)
+{
+	return ring_of(queue) != NULL;
+}
+
+static __always_inline int hand_over(struct xdp_md *ctx, struct xdpcap_counters *count,
+				     __u32 queue, __u64 ts_ns, __u32 length)
+{
+	void *ring = ring_of(queue);
+
+	if (!ring)
+		add(count, XDPCAP_PASSED, length);
+	else if (copy_packet(ctx, queue, ring, &count->verdict[XDPCAP_RING_LOST], ts_ns, length))
+		add(count, XDPCAP_RING_LOST, length);
+	else
+		add(count, XDPCAP_MIRRORED, length);
+	return XDP_PASS;
+}
+
+#else
+
+static __always_inline int is_recorded(__u32 queue)
 {
 #ifdef XDPCAP_LEGACY
 	__u32 *has_socket = bpf_map_lookup_elem(&bound, &queue);
 
-	if (!has_socket || !*has_socket)
-		return XDP_PASS;
-	return bpf_redirect_map(&xsks_map, queue, 0);
+	return has_socket && *has_socket;
+#else
+	return bpf_map_lookup_elem(&xsks_map, &queue) != NULL;
+#endif
+}
+
+static __always_inline int redirect(__u32 queue)
+{
+#ifdef XDPCAP_LEGACY
+	return is_recorded(queue) ? bpf_redirect_map(&xsks_map, queue, 0) : XDP_PASS;
 #else
 	return bpf_redirect_map(&xsks_map, queue, XDP_PASS);
 #endif
@@ -93,14 +156,8 @@ static __always_inline int redirect(__u32 queue)
 static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 length)
 {
 #ifndef XDPCAP_BARE
-	struct xdpcap_meta *meta, found = {
-		.ts_ns = ts_ns,
-		.origlen = length,
-		.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN,
-		.magic = XDPCAP_META_MAGIC,
-	};
+	struct xdpcap_meta *meta, found = describe(ctx, ts_ns, length);
 
-	find_metadata(ctx, &found);
 	if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(*meta)))
 		return;
 	meta = (void *)(long)ctx->data_meta;
@@ -110,11 +167,21 @@ static __always_inline void put_meta(struct xdp_md *ctx, __u64 ts_ns, __u32 leng
 #endif
 }
 
-static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __u32 length)
+static __always_inline int hand_over(struct xdp_md *ctx, struct xdpcap_counters *count,
+				     __u32 queue, __u64 ts_ns, __u32 length)
 {
-	count->verdict[verdict].packets++;
-	count->verdict[verdict].bytes += length;
+	int action = redirect(queue);
+
+	if (action == XDP_REDIRECT) {
+		put_meta(ctx, ts_ns, length);
+		add(count, XDPCAP_REDIRECTED, length);
+	} else {
+		add(count, XDPCAP_PASSED, length);
+	}
+	return action;
 }
+
+#endif
 
 #ifdef XDPCAP_FRAGS
 SEC("xdp.frags")
@@ -127,18 +194,21 @@ int xdpcap_record(struct xdp_md *ctx)
 	__u32 queue = ctx->rx_queue_index;
 	__u32 length = packet_length(ctx);
 	struct xdpcap_counters *count = bpf_map_lookup_elem(&counters, &queue);
-	int action;
 
 	if (!count)	/* a queue that the maps were not made for */
 		return XDP_PASS;
-	action = redirect(queue);
-	if (action == XDP_REDIRECT) {
-		put_meta(ctx, ts_ns, length);
-		add(count, XDPCAP_REDIRECTED, length);
-	} else {
+#ifndef XDPCAP_LEGACY
+	/* Asked before anything is decided about a packet of a queue that nobody records. */
+	if (settings.sample > 1 && !is_recorded(queue)) {
 		add(count, XDPCAP_PASSED, length);
+		return XDP_PASS;
 	}
-	return action;
+	if (left_out(queue)) {
+		add(count, XDPCAP_SAMPLED_OUT, length);
+		return XDP_PASS;
+	}
+#endif
+	return hand_over(ctx, count, queue, ts_ns, length);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

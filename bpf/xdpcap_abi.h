@@ -13,7 +13,8 @@
 
 #define XDPCAP_XSKS_MAP "xsks_map"		/* XSKMAP, key: RX queue */
 #define XDPCAP_COUNTERS_MAP "counters"		/* per-CPU array, key: RX queue */
-#define XDPCAP_BOUND_MAP "bound"		/* array, key: RX queue; legacy variant */
+#define XDPCAP_BOUND_MAP "bound"		/* array, key: RX queue; where it can't be told otherwise */
+#define XDPCAP_RINGS_MAP "rings_map"		/* ring buffers, key: RX queue; mirror mode */
 #define XDPCAP_SETTINGS ".rodata.settings"	/* one struct xdpcap_settings */
 #define XDPCAP_PROGRAM "xdpcap_record"
 
@@ -39,6 +40,24 @@ struct xdpcap_meta {
 	__u32 magic;		/* XDPCAP_META_MAGIC */
 };
 
+/* The longest packet that mirror mode copies whole: that of an MTU of 65535, where a perf
+ * sample, whose length has 16 bits, does not allow it: include/uapi/linux/perf_event.h.
+ */
+#ifdef XDPCAP_MIRROR_PERF
+#define XDPCAP_COPY_MAX 65000
+#else
+#define XDPCAP_COPY_MAX 65552
+#endif
+
+/* What stands before a packet in a ring of mirror mode; its bytes follow. */
+struct xdpcap_copy {
+	__u32 caplen;		/* bytes of the packet that follow */
+	__u32 cpu;		/* that copied it */
+	__u32 lost;		/* packets of this queue that this CPU had no room for, modulo 2^32 */
+	__u32 verdict;		/* enum xdp_action: what became of the packet */
+	struct xdpcap_meta meta;
+};
+
 enum xdpcap_clock {
 	XDPCAP_CLOCK_MONOTONIC = 0,	/* bpf_ktime_get_ns() */
 	XDPCAP_CLOCK_TAI = 1,		/* bpf_ktime_get_tai_ns(), kernel 6.1 */
@@ -51,6 +70,15 @@ struct xdpcap_settings {
 	__u32 clock;		/* enum xdpcap_clock */
 	__u32 flow_hash;	/* 1: the program hashes each packet (flow_hash.h) */
 	__u32 driver_metadata;	/* XDPCAP_DRIVER_*, what to ask the driver for */
+	__u32 snaplen;		/* bytes that mirror mode copies of a packet; 0: all that it can */
+	__u32 cpus;		/* perf rings of a queue */
+	__u32 sample;		/* one packet in so many is recorded; 0 or 1: every one */
+	__u32 sample_by;	/* enum xdpcap_sample_by */
+};
+
+enum xdpcap_sample_by {
+	XDPCAP_SAMPLE_COUNT = 0,	/* each n-th packet of a queue */
+	XDPCAP_SAMPLE_FLOW = 1,		/* every packet of one flow in n */
 };
 
 /* As the netdev family numbers them (linux/netdev.h, enum netdev_xdp_rx_metadata). */

@@ -18,3 +18,4 @@ cdef class Program:
     cdef int xsks_fd
     cdef int counters_fd
     cdef int bound_fd
+    cdef int rings_fd

@@ -29,6 +29,8 @@ cdef extern from "xdpcap_abi.h" nogil:
         XDPCAP_VERDICTS
         XDPCAP_CLOCK_MONOTONIC
         XDPCAP_CLOCK_TAI
+        XDPCAP_SAMPLE_COUNT
+        XDPCAP_SAMPLE_FLOW
 
     struct xdpcap_count:
         uint64_t packets
@@ -41,6 +43,10 @@ cdef extern from "xdpcap_abi.h" nogil:
         uint32_t clock
         uint32_t flow_hash
         uint32_t driver_metadata
+        uint32_t snaplen
+        uint32_t cpus
+        uint32_t sample
+        uint32_t sample_by
 
 cdef extern from *:
     """
@@ -54,6 +60,7 @@ cdef extern from "<unistd.h>" nogil:
 
 VERIFIER_LOG_BYTES = 1 << 20
 CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
+SAMPLED_BY = {"count": XDPCAP_SAMPLE_COUNT, "flow": XDPCAP_SAMPLE_FLOW}
 MODE_FLAGS = {"native": XDP_FLAGS_DRV_MODE, "generic": XDP_FLAGS_SKB_MODE,
               "offload": XDP_FLAGS_HW_MODE}
 # bpf_xdp_query()'s attach_mode: enum xdp_attached of linux/if_link.h.
@@ -145,15 +152,20 @@ cdef class Program:
     device : int
         The interface index to bind the program to, which its driver's metadata takes
         (kernel 6.3); 0 for a program that may run anywhere.
+    sample, sample_by : int, str
+        One packet in so many is recorded: each n-th ("count"), or those of one flow in n ("flow").
+    snaplen : int
+        Bytes that mirror mode copies of a packet; 0 for all.
 
     Raises XdpcapError with the verifier's last lines when the kernel refuses it.
     """
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
                   bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
+                  uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
                   str name="xdpcap_record"):
         self.link_fd = -1
-        self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = -1
+        self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.path = path
         self.clock = clock
         self.queue_count = queue_count
@@ -166,9 +178,9 @@ cdef class Program:
         self.program = bpf_object__find_program_by_name(self.object, name.encode())
         if self.program == NULL:
             raise UsageError(f"{path} has no program named {name}")
-        for map_name in ("xsks_map", "counters", "bound"):
+        for map_name in ("xsks_map", "counters", "bound", "rings_map", "sample_left"):
             self._size_map(map_name)
-        self._set_up(flow_hash, driver_metadata)
+        self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen)
         if device:
             bpf_program__set_ifindex(self.program, device)
             bpf_program__set_flags(
@@ -179,14 +191,19 @@ cdef class Program:
 
     def _size_map(self, str name):
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
-        if found != NULL:
-            bpf_map__set_max_entries(found, self.queue_count)
+        cdef uint32_t entries = self.queue_count
+        if found == NULL:
+            return
+        if bpf_map__type(found) == BPF_MAP_TYPE_PERF_EVENT_ARRAY:
+            entries *= _possible_cpus()  # a ring for each queue and CPU
+        bpf_map__set_max_entries(found, entries)
 
     def _map_fd(self, str name):
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
         return -1 if found == NULL else bpf_map__fd(found)
 
-    def _set_up(self, bint flow_hash, uint32_t driver_metadata):
+    def _set_up(self, bint flow_hash, uint32_t driver_metadata, uint32_t sample,
+                uint32_t sample_by, uint32_t snaplen):
         """Write the settings where the program has them."""
         cdef size_t size = 0
         cdef xdpcap_settings *settings
@@ -194,6 +211,8 @@ cdef class Program:
         if found == NULL:
             if self.clock != "monotonic" or flow_hash:
                 raise UsageError(f"{self.path} knows the monotonic clock only, and no hash")
+            if sample > 1:
+                raise UsageError("--sample needs Linux 5.3 or later; leave it out")
             return
         settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
         if settings == NULL or size < sizeof(xdpcap_settings):
@@ -201,6 +220,10 @@ cdef class Program:
         settings.clock = CLOCKS[self.clock]
         settings.flow_hash = flow_hash
         settings.driver_metadata = driver_metadata
+        settings.snaplen = snaplen
+        settings.cpus = _possible_cpus()
+        settings.sample = sample
+        settings.sample_by = sample_by
 
     def _load(self):
         """Load now.  A program that something else loads when it attaches does it otherwise."""
@@ -233,6 +256,7 @@ cdef class Program:
         self.xsks_fd = self._map_fd("xsks_map")
         self.counters_fd = self._map_fd("counters")
         self.bound_fd = self._map_fd("bound")
+        self.rings_fd = self._map_fd("rings_map")
 
     # -- attachment -------------------------------------------------------------------
 
@@ -296,6 +320,17 @@ cdef class Program:
         if self.bound_fd >= 0:
             bpf_map_update_elem(self.bound_fd, &queue, &yes, BPF_ANY)
 
+    def bind_ring(self, uint32_t queue, object ring not None):
+        """Copy a queue's packets into a ring (mirror mode): a `CopyRing` of this queue."""
+        cdef uint32_t yes = 1, index
+        cdef int fd
+        for number, fd in ring.descriptors:
+            index = queue * ring.count + number
+            if bpf_map_update_elem(self.rings_fd, &index, &fd, BPF_ANY):
+                raise KernelError(f"bpf_map_update_elem(rings_map, {index})", errno)
+        if self.bound_fd >= 0:
+            bpf_map_update_elem(self.bound_fd, &queue, &yes, BPF_ANY)
+
     def release_queue(self, uint32_t queue):
         """Let a queue's packets go to the kernel stack again; never raises."""
         cdef uint32_t no = 0
@@ -338,7 +373,7 @@ cdef class Program:
         if self.object != NULL:
             bpf_object__close(self.object)
             self.object = NULL
-            self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = -1
+            self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
 
     def __enter__(self):
         return self

@@ -8,6 +8,8 @@ cdef extern from "<linux/bpf.h>" nogil:
     int BPF_XDP
     int BPF_F_TEST_XDP_LIVE_FRAMES
     int BPF_ANY
+    int BPF_MAP_TYPE_PERF_EVENT_ARRAY
+    int BPF_MAP_TYPE_RINGBUF
     int BPF_PROG_TYPE_EXT
 
     enum xdp_action:
@@ -78,6 +80,7 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_program__set_flags(bpf_program *prog, uint32_t flags)
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)
     int bpf_map__fd(const bpf_map *map)
+    int bpf_map__type(const bpf_map *map)
     int bpf_map__set_max_entries(bpf_map *map, uint32_t max_entries)
     uint32_t bpf_map__max_entries(const bpf_map *map)
     int bpf_map__set_initial_value(bpf_map *map, const void *data, size_t size)
@@ -115,6 +118,8 @@ cdef extern from "<bpf/bpf.h>" nogil:
 
     int bpf_link_create(int prog_fd, int target_fd, int attach_type,
                         const bpf_link_create_opts *opts)
+    int bpf_map_create(int map_type, const char *name, uint32_t key_size, uint32_t value_size,
+                       uint32_t max_entries, const void *opts)
     int bpf_prog_get_fd_by_id(uint32_t id)
     int bpf_map_get_fd_by_id(uint32_t id)
     int bpf_obj_get(const char *path)
