@@ -52,6 +52,7 @@ LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
     "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
+    "_maps": ["libbpf"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],
     "_socketcalls": ["libxdp", "libbpf"],

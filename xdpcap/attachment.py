@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from xdpcap import dispatcher, kernel
-from xdpcap._bpf import VERDICTS, Program
+from xdpcap._bpf import Program
+from xdpcap._maps import VERDICTS
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig

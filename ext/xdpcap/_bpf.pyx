@@ -11,9 +11,9 @@ Source relied on: Documentation/bpf/libbpf; net/core/dev.c, dev_xdp_attach().
 
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 from xdpcap.libbpf cimport *
 
@@ -21,23 +21,16 @@ import errno as _errno
 import os
 from collections import namedtuple
 
+from xdpcap._maps import possible_cpus, read_verdicts
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 
 
 cdef extern from "xdpcap_abi.h" nogil:
     enum:
-        XDPCAP_VERDICTS
         XDPCAP_CLOCK_MONOTONIC
         XDPCAP_CLOCK_TAI
         XDPCAP_SAMPLE_COUNT
         XDPCAP_SAMPLE_FLOW
-
-    struct xdpcap_count:
-        uint64_t packets
-        uint64_t bytes
-
-    struct xdpcap_counters:
-        xdpcap_count *verdict
 
     struct xdpcap_settings:
         uint32_t clock
@@ -68,13 +61,6 @@ ATTACHED = {0: None, 1: "native", 2: "generic", 3: "offload", 4: "multi"}
 
 Attached = namedtuple("Attached", "prog_id name mode")
 Attached.__doc__ = "An XDP program on an interface: its id, its name, the attach mode."
-
-# enum xdpcap_verdict, in its order.
-VERDICTS = ("redirected", "passed", "dropped", "filtered", "sampled_out", "mirrored",
-            "ring_lost")
-Verdicts = namedtuple("Verdicts", [*VERDICTS, *(f"{name}_bytes" for name in VERDICTS)],
-                      defaults=[0] * (2 * len(VERDICTS)))
-Verdicts.__doc__ = "What the program did with a queue's packets: packets, then bytes."
 
 # libbpf prints to stderr unless told otherwise; errors are reported by us.
 libbpf_set_print(NULL)
@@ -124,13 +110,6 @@ def _require_readable(str path):
         open(path, "rb").close()
     except OSError as exc:
         raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
-
-
-cdef int _possible_cpus() except -1:
-    cdef int count = libbpf_num_possible_cpus()
-    if count <= 0:
-        raise KernelError("reading /sys/devices/system/cpu/possible", count)
-    return count
 
 
 @cython.no_gc_clear
@@ -186,7 +165,7 @@ cdef class Program:
             bpf_program__set_flags(
                 self.program, bpf_program__flags(self.program) | BPF_F_XDP_DEV_BOUND_ONLY)
         # Read from /sys once and remembered: later there may be no descriptor for it.
-        _possible_cpus()
+        possible_cpus()
         self._load()
 
     def _size_map(self, str name):
@@ -340,32 +319,9 @@ cdef class Program:
 
     def verdicts(self):
         """The program's counters, a `Verdicts` per queue, summed over the CPUs."""
-        cdef int cpu_count = _possible_cpus()
-        cdef size_t words = 2 * XDPCAP_VERDICTS
-        cdef uint64_t *values
-        cdef uint64_t[2 * XDPCAP_VERDICTS] sums
-        cdef uint32_t queue
-        cdef size_t cpu, word
         if self.counters_fd < 0:
             raise ValueError("the program has no counters map")
-        values = <uint64_t *>malloc(cpu_count * words * sizeof(uint64_t))
-        if values == NULL:
-            raise MemoryError
-        result = []
-        try:
-            for queue in range(self.queue_count):
-                memset(sums, 0, sizeof(sums))
-                if bpf_map_lookup_elem(self.counters_fd, &queue, values):
-                    raise KernelError(f"bpf_map_lookup_elem(counters, queue {queue})", errno)
-                for cpu in range(<size_t>cpu_count):
-                    for word in range(words):
-                        sums[word] += values[cpu * words + word]
-                # struct xdpcap_count: packets, bytes.
-                packets = [sums[word] for word in range(0, words, 2)]
-                result.append(Verdicts(*packets, *(sums[word] for word in range(1, words, 2))))
-        finally:
-            free(values)
-        return result
+        return read_verdicts(self.counters_fd, self.queue_count)
 
     def close(self):
         """Detach and unload; safe to call again."""

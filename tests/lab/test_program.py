@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
-from xdpcap._bpf import Program, Verdicts
+from xdpcap._bpf import Program
+from xdpcap._maps import Verdicts
 from xdpcap._testrun import run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk

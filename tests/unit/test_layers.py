@@ -31,7 +31,7 @@ FLOORS = {
         *("_transmit", "_txloop", "_ringloop"),
     },
     3: {
-        *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_dispatcher"),
+        *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
         "_testrun",
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
@@ -79,6 +79,7 @@ NEIGHBOURS = {
     ("_blocks", "_retire"),  # ... and what became of its blocks
     *(("_simulate", part) for part in ("_loop", "_state", "_waiting")),  # the loop, fed from memory
     ("_testrun", "_bpf"),  # what a loaded program does with one packet
+    ("_bpf", "_maps"),  # a program counts in a map
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
     ("_xsk", "_umem"),  # a socket lies in its memory
