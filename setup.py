@@ -65,6 +65,7 @@ LIBRARIES = {
     "_simulate": ["libxdp", "libbpf", "liburing"],
     "_generator": ["libbpf"],
     "_reader": ["libpcap"],
+    "_cbpf": ["libpcap"],
     "_plan": [],
     "_transmit": ["libxdp", "libbpf"],
     "_txloop": ["libxdp", "libbpf"],

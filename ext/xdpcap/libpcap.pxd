@@ -1,4 +1,4 @@
-"""Declarations of libpcap (pcap/pcap.h); nothing else."""
+"""Declarations of libpcap (pcap/pcap.h, pcap/bpf.h); nothing else."""
 
 from libc.stdint cimport uint32_t
 from libc.stdio cimport FILE
@@ -17,6 +17,16 @@ cdef extern from "<pcap/pcap.h>" nogil:
         uint32_t caplen
         uint32_t len
 
+    struct bpf_insn:
+        unsigned short code
+        unsigned char jt
+        unsigned char jf
+        uint32_t k
+
+    struct bpf_program:
+        unsigned bf_len
+        bpf_insn *bf_insns
+
     int PCAP_ERRBUF_SIZE
     int PCAP_TSTAMP_PRECISION_NANO
     int PCAP_ERROR
@@ -32,3 +42,9 @@ cdef extern from "<pcap/pcap.h>" nogil:
     const char *pcap_datalink_val_to_name(int linktype)
     char *pcap_geterr(pcap_t *p)
     void pcap_close(pcap_t *p)
+    int pcap_compile(pcap_t *p, bpf_program *program, const char *expression, int optimize,
+                     uint32_t netmask)
+    void pcap_freecode(bpf_program *program)
+    unsigned bpf_filter(const bpf_insn *insns, const unsigned char *packet, unsigned wire_len,
+                        unsigned caplen)
+    int bpf_validate(const bpf_insn *insns, int count)

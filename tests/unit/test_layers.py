@@ -37,6 +37,7 @@ FLOORS = {
     },
     2: {
         *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan", "_stages"),
+        "_cbpf",
         *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations", "_deviceclock"),
     },
     1: {"libxdp", "libbpf", "liburing", "libpcap"},
@@ -52,8 +53,8 @@ LEAVES = {
     "recording_process",
     *("bench_record_config", "bench_record_report", "stage_account"),
 }
-# Beside the floors: imported from GIL floors, they import leaves.
-BESIDE = {"net", "savefile"}
+# Beside the floors: imported from GIL floors, they import leaves, and what NEIGHBOURS names.
+BESIDE = {"net", "savefile", "filter"}
 # On top of net and floor 3; imported by the measurement in it, and nothing else.
 LAB = {"lab"}
 ENTRY = {"__main__"}
@@ -82,6 +83,7 @@ NEIGHBOURS = {
     ("_bpf", "_maps"),  # a program counts in a map
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
     ("libxdp", "libbpf"),  # libxdp takes libbpf's objects
+    ("filter", "_cbpf"),  # what libpcap makes of an expression
     ("_xsk", "_umem"),  # a socket lies in its memory
     ("_xsk", "_socketcalls"),  # what it asks of the kernel by its descriptor
     ("_txmetadata", "_xsk"),  # both with room for metadata before each packet
@@ -175,7 +177,7 @@ def allowed(name: str) -> set[str]:
     """What a module may import."""
     neighbours = {there for here, there in NEIGHBOURS if here == name}
     if name in LEAVES | BESIDE:
-        return LEAVES
+        return LEAVES | neighbours
     if name in LAB:
         return LEAVES | {"net"} | {low for low, floor in FLOOR_OF.items() if floor < 4}
     if name in ENTRY:
