@@ -174,7 +174,7 @@ cdef class Program:
         if found == NULL:
             return
         if bpf_map__type(found) == BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-            entries *= _possible_cpus()  # a ring for each queue and CPU
+            entries *= possible_cpus()  # a ring for each queue and CPU
         bpf_map__set_max_entries(found, entries)
 
     def _map_fd(self, str name):
@@ -200,7 +200,7 @@ cdef class Program:
         settings.flow_hash = flow_hash
         settings.driver_metadata = driver_metadata
         settings.snaplen = snaplen
-        settings.cpus = _possible_cpus()
+        settings.cpus = possible_cpus()
         settings.sample = sample
         settings.sample_by = sample_by
 
