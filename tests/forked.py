@@ -14,9 +14,12 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import gc
+import importlib
 import io
 import json
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
@@ -169,15 +172,22 @@ def _standard_streams() -> None:
     sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
 
 
+def import_all() -> None:
+    """Import every module of the package: subcommands import theirs when they are chosen."""
+    import xdpcap
+
+    for module in pkgutil.walk_packages(xdpcap.__path__, "xdpcap."):
+        importlib.import_module(module.name)
+
+
 def main() -> None:
     # As `python -m` has it.
     sys.path[0] = str(ROOT)
-    import xdpcap.bench_record
-    import xdpcap.replay
-    import xdpcap.ring_bench
-    import xdpcap.split
+    import_all()
     from xdpcap.__main__ import main as command
 
+    # What is there already is not looked through for garbage, and so not copied, in each child.
+    gc.freeze()
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
         return
@@ -185,7 +195,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     _standard_streams()
-    sys.argv = [xdpcap.__main__.__file__ or "", *request["args"]]
+    sys.argv = [sys.modules[command.__module__].__file__ or "", *request["args"]]
     command()
 
 
