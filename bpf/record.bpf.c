@@ -102,6 +102,7 @@ static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __
 }
 
 #ifndef XDPCAP_LEGACY
+#include "dead_man.h"
 #include "sample.h"
 #endif
 
@@ -198,6 +199,10 @@ int xdpcap_record(struct xdp_md *ctx)
 	if (!count)	/* a queue that the maps were not made for */
 		return XDP_PASS;
 #ifndef XDPCAP_LEGACY
+	if (handle_let_go()) {
+		add(count, XDPCAP_PASSED, length);
+		return XDP_PASS;
+	}
 	/* Asked before anything is decided about a packet of a queue that nobody records. */
 	if (settings.sample > 1 && !is_recorded(queue)) {
 		add(count, XDPCAP_PASSED, length);

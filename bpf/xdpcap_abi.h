@@ -15,6 +15,7 @@
 #define XDPCAP_COUNTERS_MAP "counters"		/* per-CPU array, key: RX queue */
 #define XDPCAP_BOUND_MAP "bound"		/* array, key: RX queue; where it can't be told otherwise */
 #define XDPCAP_RINGS_MAP "rings_map"		/* ring buffers, key: RX queue; mirror mode */
+#define XDPCAP_ALIVE_MAP "alive"		/* array of one, when the recorder renewed */
 #define XDPCAP_SETTINGS ".rodata.settings"	/* one struct xdpcap_settings */
 #define XDPCAP_PROGRAM "xdpcap_record"
 
@@ -74,6 +75,7 @@ struct xdpcap_settings {
 	__u32 cpus;		/* perf rings of a queue */
 	__u32 sample;		/* one packet in so many is recorded; 0 or 1: every one */
 	__u32 sample_by;	/* enum xdpcap_sample_by */
+	__u32 dead_man_ms;	/* all is passed when `alive` is older; 0: it is not looked at */
 };
 
 enum xdpcap_sample_by {
@@ -89,7 +91,7 @@ enum xdpcap_sample_by {
 /* What became of a packet, as the program decided it. */
 enum xdpcap_verdict {
 	XDPCAP_REDIRECTED = 0,	/* handed to its queue's socket */
-	XDPCAP_PASSED = 1,	/* its queue has no socket */
+	XDPCAP_PASSED = 1,	/* its queue has no socket, or the recorder hangs (dead_man.h) */
 	XDPCAP_DROPPED = 2,
 	XDPCAP_FILTERED = 3,	/* the filter does not match */
 	XDPCAP_SAMPLED_OUT = 4,	/* left out of a sample */

@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from xdpcap import dispatcher, kernel
 from xdpcap._bpf import Program
@@ -20,6 +21,7 @@ from xdpcap._maps import VERDICTS
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
+from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.frame_room import (
     PAGE_FRAME,
@@ -73,9 +75,14 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     )
 
 
-def attach_program(link: Link, variant: Variant, queue_count: int, mode: str) -> Program:
-    """The recording program, loaded for so many queues and attached; nothing stays on failure."""
-    program = Program(variant.path, queue_count, clock=variant.clock)
+def attach_program(
+    link: Link, variant: Variant, queue_count: int, mode: str, **options: Any
+) -> Program:
+    """The recording program, loaded for so many queues and attached; nothing stays on failure.
+
+    `options` are more of `Program`'s.
+    """
+    program = Program(variant.path, queue_count, clock=variant.clock, **options)
     try:
         program.attach(link.index, mode, link=kernel.has_bpf_link())
     except UsageError as exc:
@@ -139,7 +146,10 @@ class Attachment:
         self._map_queues = max(queue_count, rx_queues_allocated(link.name) or 0)
         self.program, self.variant = self._attach()
         self.attach_mode = self.program.attach_mode or ""
+        self._dead_man: DeadMan | None = None
         try:
+            if config.dead_man_s is not None:
+                self._dead_man = DeadMan(self.program, queues, config.dead_man_s)
             await_carrier(link)
             for queue in queues:
                 self._bind(queue)
@@ -152,8 +162,8 @@ class Attachment:
     # -- program ----------------------------------------------------------------------
 
     def _attach(self) -> tuple[Program, Variant]:
-        wanted = self._config.attach
-        joined = dispatcher.join(self.link, self._map_queues, wanted)
+        wanted, options = self._config.attach, self._program_options()
+        joined = dispatcher.join(self.link, self._map_queues, wanted, **options)
         if joined is not None:
             return joined
         modes = ("native", "generic") if wanted == "auto" else (wanted,)
@@ -161,7 +171,8 @@ class Attachment:
         for mode in modes:
             for variant in variants():
                 try:
-                    return attach_program(self.link, variant, self._map_queues, mode), variant
+                    program = attach_program(self.link, variant, self._map_queues, mode, **options)
+                    return program, variant
                 except KernelError as exc:
                     # The first word is about the best mode: that is the one to report.
                     failure = failure or exc
@@ -170,6 +181,10 @@ class Attachment:
                     log.debug("%s", exc)
         assert failure is not None
         raise failure
+
+    def _program_options(self) -> dict[str, Any]:
+        """What the program is told before it is loaded, whichever build it is."""
+        return {"dead_man_ms": round((self._config.dead_man_s or 0) * 1000)}
 
     # -- sockets ------------------------------------------------------------------------
 
@@ -285,8 +300,13 @@ class Attachment:
 
     def start(self) -> None:
         """Let packets come: from here on they are taken from the kernel stack."""
+        self.renew()
         for queue, xsk in self.xsks.items():
             self.program.bind_queue(queue, xsk.fd)
+
+    def renew(self) -> str | None:
+        """Say for --dead-man that the control thread lives; what a silence before has cost."""
+        return None if self._dead_man is None else self._dead_man.renew()
 
     def detach(self) -> None:
         """Take the program off; sockets and counters stay readable.  Never raises."""
@@ -341,6 +361,8 @@ class Attachment:
     def close(self) -> None:
         """Detach, then close sockets, then memory; safe on a half-made object."""
         self.program.detach()
+        if self._dead_man is not None:
+            self._dead_man.close()
         for xsk in self.xsks.values():
             xsk.close()
         for umem in self._umems:

@@ -18,7 +18,7 @@ from xdpcap import checks
 from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
 from xdpcap.frame_room import chosen_frame
-from xdpcap.units import KIB, MIB, format_size
+from xdpcap.units import KIB, MIB, format_duration, format_size
 
 STDOUT = "-"
 FORMATS = ("pcapng", "pcap")
@@ -28,6 +28,10 @@ MAX_SNAPLEN = 262144
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
+# Below this a recorder that merely waits for its turn on a busy machine would let go.
+MIN_DEAD_MAN_S = 0.5
+# The program counts it in milliseconds, in 32 bits.
+MAX_DEAD_MAN_S = 0xFFFFFFFF // 1000
 # A single write() or io_uring write moves less than 2 GiB.
 MAX_BLOCK_BYTES = 1024 * MIB
 # IORING_REGISTER_BUFFERS took at most UIO_MAXIOV buffers before kernel 5.13.
@@ -91,6 +95,7 @@ class RecordConfig:
     promiscuous: bool = True
     wait_link: bool = False
     fix_offloads: bool = False
+    dead_man_s: float | None = None
 
     @property
     def rotates(self) -> bool:
@@ -175,6 +180,12 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
     yield from checks.time("--flush-interval", c.flush_interval_s)
     yield from checks.time("--rotate-interval", c.rotate_interval_s, MIN_ROTATE_INTERVAL_S)
     yield from checks.time("--duration", c.duration_s)
+    yield from checks.time("--dead-man", c.dead_man_s, MIN_DEAD_MAN_S)
+    if c.dead_man_s is not None and c.dead_man_s > MAX_DEAD_MAN_S:
+        yield (
+            f"--dead-man {format_duration(c.dead_man_s)}: must be at most "
+            f"{format_duration(MAX_DEAD_MAN_S)}; leave it out for never"
+        )
 
 
 def _memory(c: RecordConfig) -> Iterator[str]:

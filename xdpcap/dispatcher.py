@@ -21,6 +21,8 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from xdpcap import _dispatcher, dispatcher_guardian
 from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
@@ -123,11 +125,13 @@ class JoinedProgram(DispatchedProgram):  # type: ignore[misc]
             self._claim.close()
 
 
-def join(link: Link, queue_count: int, attach: str) -> tuple[JoinedProgram, Variant] | None:
+def join(
+    link: Link, queue_count: int, attach: str, **options: Any
+) -> tuple[JoinedProgram, Variant] | None:
     """Join libxdp's dispatcher on an interface; None when it has none.
 
-    `attach` is what was asked for ("auto", "native", "generic").  Raises KernelError and
-    UsageError with the dispatcher as it was.
+    `attach` is what was asked for ("auto", "native", "generic"), `options` are more of
+    `Program`'s.  Raises KernelError and UsageError with the dispatcher as it was.
     """
     try:
         present = _dispatcher.find(link.index)
@@ -135,7 +139,7 @@ def join(link: Link, queue_count: int, attach: str) -> tuple[JoinedProgram, Vari
             return None
         claim = Claim(link)
         try:
-            joined = _join(link, queue_count, attach, claim)
+            joined = _join(link, queue_count, attach, claim, options)
         except BaseException:
             claim.close()
             raise
@@ -147,7 +151,7 @@ def join(link: Link, queue_count: int, attach: str) -> tuple[JoinedProgram, Vari
 
 
 def _join(
-    link: Link, queue_count: int, attach: str, claim: Claim
+    link: Link, queue_count: int, attach: str, claim: Claim, options: Mapping[str, Any]
 ) -> tuple[JoinedProgram, Variant] | None:
     present = _sweep(link)
     if present is None:
@@ -164,7 +168,7 @@ def _join(
             number,
             f"it loads no freplace programs; `xdp-loader unload {link.name} --all` first",
         )
-    program, variant = _attach_best(link, queue_count, present)
+    program, variant = _attach_best(link, queue_count, present, options)
     try:
         program.guard(claim)
     except BaseException:
@@ -193,11 +197,11 @@ def _sweep(link: Link) -> Dispatcher | None:
 
 
 def _attach_best(
-    link: Link, queue_count: int, present: Dispatcher
+    link: Link, queue_count: int, present: Dispatcher, options: Mapping[str, Any]
 ) -> tuple[JoinedProgram, Variant]:
     failure: KernelError | None = None
     for variant in member_variants(present.multi_buffer):
-        program = JoinedProgram(variant.path, queue_count, clock=variant.program_clock)
+        program = JoinedProgram(variant.path, queue_count, clock=variant.program_clock, **options)
         try:
             program.attach(link.index, present.mode, multi_buffer=variant.multi_buffer)
         except KernelError as exc:

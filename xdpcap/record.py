@@ -16,6 +16,7 @@ from xdpcap import kernel, net, privileges
 from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.config import RecordConfig
+from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.frame_room import chosen_frame
@@ -57,6 +58,8 @@ def record_session(config: RecordConfig, ui: SessionUi) -> int:
     config.validate()
     kernel.require((4, 18), "AF_XDP")
     kernel.require_af_xdp()
+    if config.dead_man_s is not None:
+        kernel.require((5, 5), "--dead-man")
     with contextlib.ExitStack() as stack:
         return Session(config, ui, stack).run()
 
@@ -220,6 +223,7 @@ class Session:
         disk_bytes = 0
         while not self._over(begun):
             self._events.wait(self._next_deadline(begun, last_tick, clock))
+            self._renew()
             self._watch_links()
             if self._events.take_hangup() or (clock is not None and clock.due(time.time_ns())):
                 for recorder in self._recorders.values():
@@ -231,6 +235,13 @@ class Session:
                 rate = (summary.bytes_to_disk - disk_bytes) / (now - last_tick)
                 disk_bytes, last_tick = summary.bytes_to_disk, now
                 self._ui.tick(rows, summary, now - begun, rate)
+
+    def _renew(self) -> None:
+        """Tell each program that somebody is there who can stop it."""
+        for recorder in self._recorders.values():
+            lapse = recorder.renew()
+            if lapse is not None:
+                self._ui.message(lapse)
 
     def _over(self, begun: float) -> bool:
         if self._events.stopped or self._problems:
@@ -246,6 +257,8 @@ class Session:
         """Seconds until something is due."""
         now = time.monotonic()
         due = [last_tick + self._config.stats_interval_s - now]
+        if self._config.dead_man_s is not None:
+            due.append(self._config.dead_man_s / RENEWALS)
         if self._config.duration_s is not None:
             due.append(begun + self._config.duration_s - now)
         if clock is not None:

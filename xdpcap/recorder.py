@@ -110,6 +110,11 @@ class InterfaceRecorder:
             worker.start()
         self.attachment.start()
 
+    def renew(self) -> str | None:
+        """Say for --dead-man that the control thread lives; a line when it was silent before."""
+        lapse = self.attachment.renew()
+        return lapse and f"{self.link.name}: {lapse}"
+
     def rotate(self) -> None:
         """Every queue goes on in a new file."""
         for worker in self.workers:

@@ -19,3 +19,4 @@ cdef class Program:
     cdef int counters_fd
     cdef int bound_fd
     cdef int rings_fd
+    cdef readonly int alive_fd

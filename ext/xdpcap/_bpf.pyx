@@ -40,6 +40,7 @@ cdef extern from "xdpcap_abi.h" nogil:
         uint32_t cpus
         uint32_t sample
         uint32_t sample_by
+        uint32_t dead_man_ms
 
 cdef extern from *:
     """
@@ -135,6 +136,9 @@ cdef class Program:
         One packet in so many is recorded: each n-th ("count"), or those of one flow in n ("flow").
     snaplen : int
         Bytes that mirror mode copies of a packet; 0 for all.
+    dead_man_ms : int
+        Everything is passed once the map `alive_fd` was not renewed for so long (kernel 5.5);
+        0 for never, and no such map.
 
     Raises XdpcapError with the verifier's last lines when the kernel refuses it.
     """
@@ -142,9 +146,10 @@ cdef class Program:
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
                   bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
-                  str name="xdpcap_record"):
+                  uint32_t dead_man_ms=0, str name="xdpcap_record"):
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
+        self.alive_fd = -1
         self.path = path
         self.clock = clock
         self.queue_count = queue_count
@@ -160,6 +165,7 @@ cdef class Program:
         for map_name in ("xsks_map", "counters", "bound", "rings_map", "sample_left"):
             self._size_map(map_name)
         self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen)
+        self._set_dead_man(dead_man_ms)
         if device:
             bpf_program__set_ifindex(self.program, device)
             bpf_program__set_flags(
@@ -204,6 +210,19 @@ cdef class Program:
         settings.sample = sample
         settings.sample_by = sample_by
 
+    def _set_dead_man(self, uint32_t dead_man_ms):
+        """Have the program look for the recorder's word, or go without the map for it."""
+        cdef size_t size = 0
+        cdef bpf_map *settings = bpf_object__find_map_by_name(self.object, b".rodata.settings")
+        cdef bpf_map *alive = bpf_object__find_map_by_name(self.object, b"alive")
+        if alive == NULL or settings == NULL:
+            if dead_man_ms:
+                raise UsageError(f"{self.path} has no dead man's handle; leave out --dead-man")
+            return
+        (<xdpcap_settings *>bpf_map__initial_value(settings, &size)).dead_man_ms = dead_man_ms
+        if not dead_man_ms:
+            bpf_map__set_autocreate(alive, False)
+
     def _load(self):
         """Load now.  A program that something else loads when it attaches does it otherwise."""
         self._listen()
@@ -236,6 +255,7 @@ cdef class Program:
         self.counters_fd = self._map_fd("counters")
         self.bound_fd = self._map_fd("bound")
         self.rings_fd = self._map_fd("rings_map")
+        self.alive_fd = self._map_fd("alive")
 
     # -- attachment -------------------------------------------------------------------
 
@@ -330,6 +350,7 @@ cdef class Program:
             bpf_object__close(self.object)
             self.object = NULL
             self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
+            self.alive_fd = -1
 
     def __enter__(self):
         return self

@@ -80,6 +80,7 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_program__set_flags(bpf_program *prog, uint32_t flags)
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)
     int bpf_map__fd(const bpf_map *map)
+    int bpf_map__set_autocreate(bpf_map *map, bint autocreate)
     int bpf_map__type(const bpf_map *map)
     int bpf_map__set_max_entries(bpf_map *map, uint32_t max_entries)
     uint32_t bpf_map__max_entries(const bpf_map *map)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import accepted, refusal_of
 
-from xdpcap.config import MAX_SNAPLEN, RecordConfig
+from xdpcap.config import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.savefile import names
 from xdpcap.units import KIB, MIB
@@ -50,6 +50,24 @@ def test_the_defaults_are_valid_and_cannot_be_changed_afterwards() -> None:
 )
 def test_a_source_that_cannot_exist_is_refused(changes: dict[str, Any], says: str) -> None:
     assert says in refusal(**changes)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        (0.0, "more than 0 seconds"),
+        (math.nan, "more than 0 seconds"),
+        (0.4, "at least 500ms"),
+        (5e6, "at most"),
+    ],
+)
+def test_a_dead_mans_handle_of_no_use_is_refused(seconds: float, says: str) -> None:
+    assert says in refusal(dead_man_s=seconds)
+
+
+def test_a_dead_mans_handle_may_be_short_or_long() -> None:
+    accept(dead_man_s=0.5)
+    accept(dead_man_s=MAX_DEAD_MAN_S)
 
 
 def test_an_offloaded_program_is_refused_with_the_reason() -> None:

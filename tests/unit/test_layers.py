@@ -24,6 +24,7 @@ FLOORS = {
     6: {"recorder", "outputs", "events", "verify", "replay_warnings", "simulator", "granted"},
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
+        "dead_man",
         *("feed", "sender", "split", "tx_attachment", "launch_time"),
     },
     4: {
@@ -64,6 +65,7 @@ NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
+    ("attachment", "dead_man"),  # ... or to pass by, when its recorder hangs
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
     ("sender", "launch_time"),  # ... and by which clock

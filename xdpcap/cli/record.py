@@ -172,6 +172,12 @@ _section = partial(section, RecordConfig)
         "Record even on the interface of the default route or of this SSH session.",
         FLAG,
     ),
+    (
+        "dead_man_s",
+        ("--dead-man",),
+        "When the recorder itself has not run for this long, packets pass to the kernel stack.",
+        takes(DURATION),
+    ),
     ("user", ("-Z", "--user"), "Run as this user once everything is set up.", takes(str, "NAME")),
 )
 @_section(
