@@ -50,6 +50,7 @@ VARIANTS = [
 
 LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
+    "_objects": ["libbpf"],
     "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
     "_maps": ["libbpf"],

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from xdpcap.libbpf cimport bpf_object, bpf_program
+from xdpcap.libbpf cimport bpf_map, bpf_object, bpf_program
 
 
 cdef class Program:
@@ -12,9 +12,13 @@ cdef class Program:
     cdef readonly int ifindex
     cdef readonly str attach_mode
     cdef readonly str path
+    cdef readonly str name
+    cdef readonly bint foreign
     cdef readonly str clock
     cdef readonly uint32_t queue_count
     cdef readonly int fd
+    cdef bpf_map *xsks
+    cdef bpf_map *counters
     cdef int xsks_fd
     cdef int counters_fd
     cdef int bound_fd

@@ -15,6 +15,13 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from xdpcap._objects cimport (
+    clock_of,
+    find_counters,
+    find_program,
+    find_xsks_map,
+    open_object,
+)
 from xdpcap.libbpf cimport *
 
 import errno as _errno
@@ -22,7 +29,8 @@ import os
 from collections import namedtuple
 
 from xdpcap._maps import possible_cpus, read_verdicts
-from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap._objects import last_words
+from xdpcap.errors import KernelError, UsageError
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -62,9 +70,6 @@ ATTACHED = {0: None, 1: "native", 2: "generic", 3: "offload", 4: "multi"}
 
 Attached = namedtuple("Attached", "prog_id name mode")
 Attached.__doc__ = "An XDP program on an interface: its id, its name, the attach mode."
-
-# libbpf prints to stderr unless told otherwise; errors are reported by us.
-libbpf_set_print(NULL)
 
 
 def program_name(uint32_t prog_id):
@@ -106,11 +111,10 @@ def attach_hint(int number, str mode):
     }.get(number, "")
 
 
-def _require_readable(str path):
-    try:
-        open(path, "rb").close()
-    except OSError as exc:
-        raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
+cdef void _make_room(bpf_map *map, uint32_t queue_count, bint foreign) noexcept:
+    """Room for the queues in a map, if there is one; a user's may have more."""
+    if map != NULL and not (foreign and bpf_map__max_entries(map) >= queue_count):
+        bpf_map__set_max_entries(map, queue_count)
 
 
 @cython.no_gc_clear
@@ -139,33 +143,43 @@ cdef class Program:
     dead_man_ms : int
         Everything is passed once the map `alive_fd` was not renewed for so long (kernel 5.5);
         0 for never, and no such map.
+    name : str
+        The program's in the object, "" for the only one there is.
+    foreign : bool
+        A user's own (docs/custom-programs.md): nothing is set in it, its maps keep their
+        size where there is room for the queues, and it says itself by which clock it stamps.
 
-    Raises XdpcapError with the verifier's last lines when the kernel refuses it.
+    Raises UsageError for an object without what a recording needs, XdpcapError with the
+    verifier's last lines when the kernel refuses it.
     """
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
                   bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
-                  uint32_t dead_man_ms=0, str name="xdpcap_record"):
+                  uint32_t dead_man_ms=0, str name="xdpcap_record", bint foreign=False):
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.alive_fd = -1
         self.path = path
         self.clock = clock
+        self.foreign = foreign
         self.queue_count = queue_count
-        _require_readable(path)
-        self.object = bpf_object__open_file(path.encode(), NULL)
-        if self.object == NULL:
-            # libbpf's numbers from 4000 on are its own and have no name (libbpf.h).
-            raise XdpcapError(f"{path} is not a whole eBPF object (libbpf error {errno}); "
-                              "`make setup` builds it anew")
-        self.program = bpf_object__find_program_by_name(self.object, name.encode())
-        if self.program == NULL:
-            raise UsageError(f"{path} has no program named {name}")
-        for map_name in ("xsks_map", "counters", "bound", "rings_map", "sample_left"):
-            self._size_map(map_name)
-        self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen)
-        self._set_dead_man(dead_man_ms)
+        self.object = open_object(path, foreign)
+        self.program = find_program(self.object, path, name)
+        self.name = bpf_program__name(self.program).decode()
+        # A user's may be one that is loaded only when it is asked for, SEC("?xdp").
+        bpf_program__set_autoload(self.program, True)
+        self.xsks = find_xsks_map(self.object, path, foreign)
+        self.counters = find_counters(self.object)
+        if foreign:
+            self.clock = clock_of(self.object, path)
+        else:
+            for map_name in ("bound", "rings_map", "sample_left"):
+                self._size_map(map_name)
+            self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen)
+            self._set_dead_man(dead_man_ms)
+        _make_room(self.xsks, queue_count, foreign)
+        _make_room(self.counters, queue_count, foreign)
         if device:
             bpf_program__set_ifindex(self.program, device)
             bpf_program__set_flags(
@@ -233,17 +247,28 @@ cdef class Program:
 
     def _listen(self):
         """Have the verifier's words kept."""
+        cdef bpf_program *program = NULL
         self.log = <char *>calloc(1, VERIFIER_LOG_BYTES)
         if self.log == NULL:
             raise MemoryError
-        bpf_program__set_log_buf(self.program, self.log, VERIFIER_LOG_BYTES)
+        # All that the object has are loaded, and the first that is refused ends it.
+        while True:
+            program = bpf_object__next_program(self.object, program)
+            if program == NULL:
+                break
+            bpf_program__set_log_buf(program, self.log, VERIFIER_LOG_BYTES)
+        last_words()
 
     def _load_error(self, int err):
         lines = self.log.decode("utf-8", "replace").strip().splitlines()
         last = lines[max(0, len(lines) - 4):]
-        said = " | ".join(line.strip() for line in last) or "no word from the verifier"
+        said = " | ".join(line.strip() for line in last)
+        if said:
+            said = f"the verifier said: {said}"
+        else:
+            said = f"libbpf said: {last_words() or 'nothing'}"
         hint = {_errno.EPERM: "needs CAP_BPF and CAP_NET_ADMIN, or a larger `ulimit -l`; run with sudo",
-                }.get(-err, f"the verifier said: {said}")
+                }.get(-err, said)
         return KernelError(f"loading {os.path.basename(self.path)}", err, hint)
 
     def _take_descriptors(self):
@@ -251,8 +276,10 @@ cdef class Program:
         free(self.log)
         self.log = NULL
         self.fd = bpf_program__fd(self.program)
-        self.xsks_fd = self._map_fd("xsks_map")
-        self.counters_fd = self._map_fd("counters")
+        self.xsks_fd = -1 if self.xsks == NULL else bpf_map__fd(self.xsks)
+        self.counters_fd = -1 if self.counters == NULL else bpf_map__fd(self.counters)
+        if self.foreign:
+            return  # what else has a name of ours is none of our business
         self.bound_fd = self._map_fd("bound")
         self.rings_fd = self._map_fd("rings_map")
         self.alive_fd = self._map_fd("alive")
@@ -336,6 +363,11 @@ cdef class Program:
         if self.bound_fd >= 0:
             bpf_map_update_elem(self.bound_fd, &queue, &no, BPF_ANY)
         bpf_map_delete_elem(self.xsks_fd, &queue)
+
+    @property
+    def counts(self):
+        """Whether the program has our counters, so that verdicts() can tell them."""
+        return self.counters_fd >= 0
 
     def verdicts(self):
         """The program's counters, a `Verdicts` per queue, summed over the CPUs."""

@@ -30,28 +30,9 @@ from xdpcap.descriptors import Leaks
 from xdpcap.errors import KernelError, UsageError
 
 
-cdef extern from *:
-    """
-    #include <stdarg.h>
-    #include <stdio.h>
-    #include <string.h>
-
-    /* What libxdp says while it works, instead of on standard error; one buffer a thread. */
-    static __thread char xdpcap_said[2048];
-
-    static int xdpcap_listen(enum libxdp_print_level level, const char *format, va_list args)
-    {
-        size_t used = strlen(xdpcap_said);
-
-        if (level == LIBXDP_DEBUG)
-            return 0;
-        return vsnprintf(xdpcap_said + used, sizeof(xdpcap_said) - used, format, args);
-    }
-
-    static void xdpcap_listen_to_libxdp(void) { libxdp_set_print(xdpcap_listen); }
-    """
+cdef extern from "said.h":
     char *xdpcap_said
-    void xdpcap_listen_to_libxdp()
+    int xdpcap_listen(...)
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
@@ -76,7 +57,7 @@ Dispatcher.__doc__ = """The dispatcher of an interface: its program id, its atta
 ("native", "generic"), whether it takes packets of several buffers, its `Member`s in the
 order in which they run."""
 
-xdpcap_listen_to_libxdp()
+libxdp_set_print(<void *>xdpcap_listen)
 
 
 def _last_words():

@@ -10,7 +10,10 @@ cdef extern from "<linux/bpf.h>" nogil:
     int BPF_ANY
     int BPF_MAP_TYPE_PERF_EVENT_ARRAY
     int BPF_MAP_TYPE_RINGBUF
+    int BPF_MAP_TYPE_PERCPU_ARRAY
+    int BPF_MAP_TYPE_XSKMAP
     int BPF_PROG_TYPE_EXT
+    int BPF_PROG_TYPE_XDP
 
     enum xdp_action:
         XDP_ABORTED
@@ -49,6 +52,8 @@ cdef extern from "<bpf/libbpf.h>" nogil:
         pass
     struct bpf_map:
         pass
+    struct btf:
+        pass
 
     struct bpf_xdp_attach_opts:
         size_t sz
@@ -69,7 +74,13 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     bpf_program *bpf_object__find_program_by_name(const bpf_object *obj, const char *name)
     bpf_program *bpf_object__next_program(const bpf_object *obj, bpf_program *prog)
     bpf_map *bpf_object__find_map_by_name(const bpf_object *obj, const char *name)
+    bpf_map *bpf_object__next_map(const bpf_object *obj, const bpf_map *map)
+    btf *bpf_object__btf(const bpf_object *obj)
     int bpf_program__fd(const bpf_program *prog)
+    int bpf_program__type(const bpf_program *prog)
+    int bpf_program__expected_attach_type(const bpf_program *prog)
+    const char *bpf_program__section_name(const bpf_program *prog)
+    int bpf_program__set_autoload(bpf_program *prog, bint autoload)
     const char *bpf_program__name(const bpf_program *prog)
     int bpf_program__set_log_buf(bpf_program *prog, char *buf, size_t size)
     int bpf_program__set_type(bpf_program *prog, int type)
@@ -81,7 +92,10 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)
     int bpf_map__fd(const bpf_map *map)
     int bpf_map__set_autocreate(bpf_map *map, bint autocreate)
+    const char *bpf_map__name(const bpf_map *map)
     int bpf_map__type(const bpf_map *map)
+    uint32_t bpf_map__key_size(const bpf_map *map)
+    uint32_t bpf_map__value_size(const bpf_map *map)
     int bpf_map__set_max_entries(bpf_map *map, uint32_t max_entries)
     uint32_t bpf_map__max_entries(const bpf_map *map)
     int bpf_map__set_initial_value(bpf_map *map, const void *data, size_t size)

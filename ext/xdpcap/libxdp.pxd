@@ -155,6 +155,7 @@ cdef extern from "<xdp/libxdp.h>" nogil:
         const char *prog_name
 
     long libxdp_get_error(const void *ptr)
+    void libxdp_set_print(void *fn)
 
     xdp_program *xdp_program__create(xdp_program_opts *opts)
     void xdp_program__close(xdp_program *prog)

@@ -196,5 +196,5 @@ def test_an_object_without_our_program_says_so(tmp_path):
     path = compiled(tmp_path, "return XDP_PASS;")
     with Program(str(path)) as program:  # the body is sound, so the name is what matters
         assert run_once(program, packet(60))[0] == XDP_PASS
-    with pytest.raises(UsageError, match="no program named other"):
+    with pytest.raises(UsageError, match="no XDP program named other; it has xdpcap_record"):
         Program(str(path), name="other")

@@ -6,9 +6,9 @@ import ctypes
 import os
 import resource
 import shutil
-import subprocess
 
 import pytest
+from compiling import compiled_text
 from elsewhere import kernel_without_af_xdp, older_kernel
 from forked import ROOT
 from places import small_tmpfs
@@ -293,14 +293,11 @@ def test_a_native_program_that_the_mtu_forbids_is_told(refused, make_lab):
 # --- the program
 
 REFUSED_PROGRAM = """
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
-const volatile __u32 clock SEC(".rodata.settings") = 0;
+const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {};
 SEC("xdp") int xdpcap_record(struct xdp_md *ctx)
 {
-	return clock + *(int *)((void *)(long)ctx->data + 4000);
+	return settings.clock + *(int *)((void *)(long)ctx->data + 4000);
 }
-char _license[] SEC("license") = "GPL";
 """
 
 
@@ -316,11 +313,9 @@ def programs_of(package):
 
 
 def test_a_program_that_the_verifier_refuses_is_told_in_the_verifiers_words(refused, package):
-    source = package / "refused.bpf.c"
-    source.write_text(REFUSED_PROGRAM)
+    refused_object = compiled_text(REFUSED_PROGRAM, package)
     for path in programs_of(package):
-        command = ["clang", "-O2", "-g", "-target", "bpf", "-c", source, "-o", path]
-        subprocess.run([*command, f"-I/usr/include/{os.uname().machine}-linux-gnu"], check=True)
+        shutil.copy(refused_object, path)
     line = refused(code=1, preexec=lambda: os.chdir(package))
     assert line.startswith("loading record_frags.bpf.o: EACCES (Permission denied); the verifier")
     assert "invalid access to packet" in line

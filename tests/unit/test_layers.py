@@ -33,7 +33,7 @@ FLOORS = {
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
-        "_testrun",
+        *("_objects", "_testrun"),
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -81,6 +81,7 @@ NEIGHBOURS = {
     *((part, "_sinkstate") for part in ("_blocks", "_retire")),  # one sink's
     ("_blocks", "_retire"),  # ... and what became of its blocks
     *(("_simulate", part) for part in ("_loop", "_state", "_waiting")),  # the loop, fed from memory
+    ("_bpf", "_objects"),  # what an object file has
     ("_testrun", "_bpf"),  # what a loaded program does with one packet
     ("_bpf", "_maps"),  # a program counts in a map
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads

@@ -1,0 +1,184 @@
+"""What a BPF object file has: its XDP programs, the maps that a recording uses, its clock.
+
+Purpose: open an object and find its parts, ours and those of users' own programs
+(docs/custom-programs.md), with an error that names what is missing.  Nothing is loaded.
+Owner: the control thread.
+Frees: nothing that it returns; an opened object is the caller's.
+
+Source relied on: libbpf 1.1, src/libbpf.c; bpf/xdpcap_abi.h.
+"""
+
+from libc.errno cimport errno
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t
+
+from xdpcap.libbpf cimport *
+
+import os
+from collections import namedtuple
+
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+
+
+cdef extern from "said.h":
+    char *xdpcap_said
+    int xdpcap_listen(...)
+
+cdef extern from "xdpcap_abi.h" nogil:
+    enum:
+        XDPCAP_CLOCK_MONOTONIC
+        XDPCAP_CLOCK_TAI
+    const char *XDPCAP_XSKS_MAP
+    const char *XDPCAP_COUNTERS_MAP
+    const char *XDPCAP_SETTINGS
+
+    struct xdpcap_counters:
+        pass
+
+    struct xdpcap_settings:
+        uint32_t clock
+
+CLOCK_NAMES = {XDPCAP_CLOCK_MONOTONIC: "monotonic", XDPCAP_CLOCK_TAI: "tai"}
+COMPILE = "compile it with `clang -O2 -g -target bpf`, docs/custom-programs.md shows how"
+
+Examined = namedtuple("Examined", "name clock frags counts foreign_counters")
+Examined.__doc__ = """A user's program: its name in the object, the clock that stamps its packets
+("monotonic", "tai"), whether it takes packets of several buffers, whether it counts in our
+counters, and whether it has a map of their name that is none."""
+
+libbpf_set_print(<void *>xdpcap_listen)
+
+
+def last_words():
+    """What libbpf has said in this thread since it was asked last, on one line."""
+    said = xdpcap_said.decode("utf-8", "replace")
+    xdpcap_said[0] = 0
+    lines = [line.strip().removeprefix("libbpf: ") for line in said.splitlines()]
+    return " | ".join(line for line in lines if line)
+
+
+def examine(str path not None, str name not None=""):
+    """What there is to know of a user's object before it is loaded, as `Examined`.
+
+    `name` is the program's, "" for the only one.  Raises UsageError for what can't feed
+    AF_XDP sockets, with the way out.
+    """
+    cdef bpf_object *object = open_object(path, True)
+    cdef bpf_program *program
+    try:
+        program = find_program(object, path, name)
+        find_xsks_map(object, path, True)
+        counts = find_counters(object) != NULL
+        named = bpf_object__find_map_by_name(object, XDPCAP_COUNTERS_MAP) != NULL
+        return Examined(bpf_program__name(program).decode(), clock_of(object, path),
+                        takes_frags(program), counts, named and not counts)
+    finally:
+        bpf_object__close(object)
+
+
+cdef bpf_object *open_object(str path, bint foreign) except NULL:
+    """The object in a file; `foreign`: a user's, ours otherwise."""
+    cdef bpf_object *object
+    try:
+        open(path, "rb").close()
+    except OSError as exc:
+        if foreign:
+            raise UsageError(f"{path}: {exc.strerror}; --bpf names a compiled eBPF object") from None
+        raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
+    last_words()
+    object = bpf_object__open_file(os.fsencode(path), NULL)
+    if object != NULL:
+        return object
+    # libbpf's numbers from 4000 on are its own and have no name (libbpf.h).
+    error = f"libbpf error {errno}"
+    if foreign:
+        raise UsageError(f"{path} is no eBPF object that libbpf can read "
+                         f"({last_words() or error}); {COMPILE}")
+    raise XdpcapError(f"{path} is not a whole eBPF object ({error}); `make setup` builds it anew")
+
+
+cdef bpf_program *find_program(bpf_object *object, str path, str name) except NULL:
+    """The program `name`; the only XDP program when that is ""."""
+    cdef bpf_program *program = NULL
+    cdef bpf_program *found = NULL
+    names = []
+    while True:
+        program = bpf_object__next_program(object, program)
+        if program == NULL:
+            break
+        # SEC("xdp/devmap") and SEC("xdp/cpumap") are of this type and run elsewhere.
+        if (bpf_program__type(program) != BPF_PROG_TYPE_XDP
+                or bpf_program__expected_attach_type(program) not in (0, BPF_XDP)):
+            continue
+        this = bpf_program__name(program).decode()
+        names.append(this)
+        if name in ("", this):
+            found = program
+    if not names:
+        raise UsageError(f'{path} has no XDP program; one is a function in SEC("xdp")')
+    if found == NULL:
+        raise UsageError(f"{path} has no XDP program named {name}; it has {', '.join(names)}")
+    if not name and len(names) > 1:
+        raise UsageError(f"{path} has the XDP programs {', '.join(names)}; "
+                         f"choose one, as in --bpf {path}:{names[0]}")
+    return found
+
+
+cdef bpf_map *find_xsks_map(bpf_object *object, str path, bint foreign) except? NULL:
+    """The map of sockets: the XSKMAP `xsks_map`, else the only XSKMAP.
+
+    NULL without one, which is an error for a user's object only: our own are known to have it.
+    """
+    cdef bpf_map *found = bpf_object__find_map_by_name(object, XDPCAP_XSKS_MAP)
+    cdef bpf_map *map = NULL
+    if found != NULL and bpf_map__type(found) == BPF_MAP_TYPE_XSKMAP:
+        return found
+    found = NULL
+    names = []
+    while True:
+        map = bpf_object__next_map(object, map)
+        if map == NULL:
+            break
+        if bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP:
+            names.append(bpf_map__name(map).decode())
+            found = map
+    if len(names) > 1:
+        raise UsageError(f"{path} has the XSKMAPs {', '.join(names)}; "
+                         "call the one that the recording is to fill xsks_map")
+    if found == NULL and foreign:
+        raise UsageError(f"{path} has no XSKMAP, through which packets reach a recording; "
+                         "docs/custom-programs.md shows one")
+    return found
+
+
+cdef bpf_map *find_counters(bpf_object *object) noexcept:
+    """The map of our counters; NULL for none, and for another's that has its name."""
+    cdef bpf_map *found = bpf_object__find_map_by_name(object, XDPCAP_COUNTERS_MAP)
+    if (found == NULL or <int>bpf_map__type(found) != BPF_MAP_TYPE_PERCPU_ARRAY
+            or bpf_map__key_size(found) != sizeof(uint32_t)
+            or bpf_map__value_size(found) != sizeof(xdpcap_counters)):
+        return NULL
+    return found
+
+
+cdef str clock_of(bpf_object *object, str path):
+    """The clock that the object's settings name; "monotonic" without settings."""
+    cdef size_t size = 0
+    cdef xdpcap_settings *settings
+    cdef bpf_map *found = bpf_object__find_map_by_name(object, XDPCAP_SETTINGS)
+    if found == NULL:
+        return "monotonic"
+    settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
+    # The clock is the first of the settings, so that an older header's are read as well.
+    if settings == NULL or size < sizeof(settings.clock):
+        raise UsageError(f"{path} has settings of {size} bytes; they are a struct xdpcap_settings")
+    if settings.clock not in CLOCK_NAMES:
+        raise UsageError(f"{path} has clock {settings.clock} in its settings, which is none of "
+                         "enum xdpcap_clock; compile it with this version's xdpcap_abi.h")
+    return CLOCK_NAMES[settings.clock]
+
+
+cdef bint takes_frags(bpf_program *program) except -1:
+    """Whether the program is declared fit for packets of several buffers."""
+    # SEC("xdp.frags"), or SEC("xdp.frags/NAME"); libbpf sets the flag when it loads.
+    return bpf_program__section_name(program).split(b"/")[0] == b"xdp.frags"
