@@ -67,6 +67,8 @@ LIBRARIES = {
     "_generator": ["libbpf"],
     "_reader": ["libpcap"],
     "_cbpf": ["libpcap"],
+    "_opened": ["libpcap"],
+    "_look": ["libpcap"],
     "_plan": [],
     "_transmit": ["libxdp", "libbpf"],
     "_txloop": ["libxdp", "libbpf"],

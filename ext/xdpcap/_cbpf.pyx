@@ -104,8 +104,6 @@ cdef class Interpreter:
     the process.
     """
 
-    cdef bpf_insn *insns
-
     def __cinit__(self, instructions not None):
         cdef size_t i
         cdef size_t count = len(instructions)

@@ -12,3 +12,4 @@ cdef struct CountedFile:
 
 cdef FILE *counted_open(CountedFile *c, int fd) noexcept nogil
 cdef uint64_t counted_offset(const CountedFile *c) noexcept nogil
+cdef size_t counted_ahead(const CountedFile *c) noexcept nogil

@@ -40,6 +40,10 @@ cdef extern from *:
     """
     size_t ahead "xdpcap_ahead"(const FILE *file) nogil
 
+cdef extern from "Python.h":
+    # Without Cython's check: the error stays set while C code returns to who looks for it.
+    int check_signals "PyErr_CheckSignals"() noexcept
+
 cdef enum:
     BUFFER_BYTES = 1 << 18
     PCAP_HEADER = 24
@@ -59,12 +63,24 @@ cdef void _forget_snaplen(unsigned char *header) noexcept nogil:
         memset(header + SNAPLEN_AT, 0, 4)
 
 
+cdef bint _signal_raises() noexcept nogil:
+    """Run the handlers of signals that came; whether one raised, which the reader passes on.
+
+    Handlers are run by the main thread alone; in any other there is nothing to do.
+    """
+    with gil:
+        return check_signals() != 0
+
+
 cdef ssize_t _read_some(int fd, char *buf, size_t size) noexcept nogil:
     cdef ssize_t got
     while True:
         got = read(fd, buf, size)
         if got >= 0 or errno != EINTR:
             return got
+        # A pipe may stay silent for ever: Ctrl-C must not wait for its next packet.
+        if _signal_raises():
+            return -1
 
 
 cdef ssize_t _read(void *cookie, char *buf, size_t size) noexcept nogil:
@@ -99,7 +115,12 @@ cdef int _close(void *cookie) noexcept nogil:
 
 cdef uint64_t counted_offset(const CountedFile *c) noexcept nogil:
     """Bytes handed out so far, from where the descriptor stood."""
-    return c.read if c.file == NULL else c.read - ahead(c.file)
+    return c.read - counted_ahead(c)
+
+
+cdef size_t counted_ahead(const CountedFile *c) noexcept nogil:
+    """Bytes that were read and not handed out yet."""
+    return 0 if c.file == NULL else ahead(c.file)
 
 
 cdef FILE *counted_open(CountedFile *c, int fd) noexcept nogil:

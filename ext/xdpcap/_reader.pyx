@@ -9,17 +9,14 @@ Source relied on: pcap-savefile(5), pcap_next_ex(3PCAP), pcap-linktype(7).
 """
 
 cimport cython
-from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdio cimport FILE, fclose
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from posix.unistd cimport close
 
-from xdpcap._counted cimport CountedFile, counted_offset, counted_open
+from xdpcap._opened cimport *
 from xdpcap._packets cimport PacketList, PacketSet, list_append
 from xdpcap.libpcap cimport *
 
-from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.errors import UsageError, XdpcapError
 
 cdef enum:
     ETHERNET_HEADER = 14
@@ -42,18 +39,15 @@ cdef struct Skipped:
 
 
 cdef struct ReaderState:
-    pcap_t *pcap
-    CountedFile file
+    OpenedFile opened
     int linktype
     bint raw_ip
     bint pad
     uint32_t longest
     uint32_t tag_room           # how much longer a frame with a VLAN tag may be
     uint8_t[12] macs            # destination and source for raw IP
-    uint64_t number             # of the packet, from 1, as other programs count them
     uint64_t before             # packets of the files before this one
     uint64_t truncated          # packets of which the file holds less than was on the wire
-    uint64_t last_good          # offset after the header, then after the last whole packet
     Skipped too_long
     Skipped too_short
     unsigned char[LONGEST] work
@@ -63,15 +57,6 @@ cdef void _skip(Skipped *s, uint64_t number) noexcept nogil:
     if s.count < NUMBERS_KEPT:
         s.numbers[s.count] = number
     s.count += 1
-
-
-cdef uint64_t _ts_ns(const pcap_pkthdr *header) noexcept nogil:
-    cdef int64_t seconds = header.ts.tv_sec
-    if seconds < 0:
-        # A pcap record's seconds are unsigned and end in 2106; libpcap takes them as signed.
-        seconds += <int64_t>1 << 32
-    # Unsigned, so that nonsense wraps around.
-    return <uint64_t>seconds * 1000000000 + <uint64_t>header.ts.tv_usec
 
 
 cdef bint _is_ipv6(const ReaderState *r, const unsigned char *data) noexcept nogil:
@@ -95,20 +80,20 @@ cdef bint _take(ReaderState *r, PacketList *list, const pcap_pkthdr *header,
                 const unsigned char *data) noexcept nogil:
     """Append one packet as it is to be sent; False when there is no memory."""
     cdef uint32_t length = header.caplen
-    cdef uint64_t ts_ns = _ts_ns(header)
-    r.number += 1
+    cdef uint64_t ts_ns = packet_ts_ns(header)
+    cdef uint64_t number = r.opened.number
     if header.caplen < header.len:
         r.truncated += 1
     if r.raw_ip:
         length += ETHERNET_HEADER
     if length > _limit(r, header, data) or length > LONGEST:
-        _skip(&r.too_long, r.number)
+        _skip(&r.too_long, number)
         return True
     if length < ETHERNET_HEADER or (r.raw_ip and header.caplen == 0):
-        _skip(&r.too_short, r.number)
+        _skip(&r.too_short, number)
         return True
     if not r.raw_ip and not (r.pad and length < SHORTEST_ON_WIRE):
-        return list_append(list, data, length, ts_ns, r.before + r.number) == 0
+        return list_append(list, data, length, ts_ns, r.before + number) == 0
     if r.raw_ip:
         memcpy(r.work, r.macs, 12)
         r.work[12] = 0x86 if _is_ipv6(r, data) else 0x08
@@ -119,7 +104,7 @@ cdef bint _take(ReaderState *r, PacketList *list, const pcap_pkthdr *header,
     if r.pad and length < SHORTEST_ON_WIRE:
         memset(r.work + length, 0, SHORTEST_ON_WIRE - length)
         length = SHORTEST_ON_WIRE
-    return list_append(list, r.work, length, ts_ns, r.before + r.number) == 0
+    return list_append(list, r.work, length, ts_ns, r.before + number) == 0
 
 
 cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t size) noexcept nogil:
@@ -127,14 +112,11 @@ cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t siz
     cdef const unsigned char *data = NULL
     cdef int result
     while list.count < packets and list.bytes_used < size:
-        result = pcap_next_ex(r.pcap, &header, &data)
+        result = opened_next(&r.opened, &header, &data)
         if result == PCAP_ERROR_BREAK:
             return STEP_END
         if result < 0:
             return STEP_DAMAGED
-        if result == 0:
-            continue
-        r.last_good = counted_offset(&r.file)
         if not _take(r, list, header, data):
             return STEP_NO_MEMORY
     return STEP_FULL
@@ -173,38 +155,17 @@ cdef class CaptureReader:
     def __cinit__(self, int fd, str name not None, *, uint32_t longest=1514,
                   uint32_t tag_room=0, bint pad=False,
                   bytes macs not None=b"", uint64_t before=0):
-        cdef char[256] error
-        cdef FILE *file
         self.name = name
         self.r = &self.state
-        file = counted_open(&self.r.file, fd)
-        if file == NULL:
-            number = errno
-            close(fd)
-            raise KernelError(f"fopencookie({name})", number)
-        error[0] = 0
-        with nogil:
-            # A pipe may have nothing yet.
-            self.r.pcap = pcap_fopen_offline_with_tstamp_precision(
-                file, PCAP_TSTAMP_PRECISION_NANO, error)
-        if self.r.pcap == NULL:
-            self._refuse(file, (<bytes>error).decode("utf-8", "replace"))
+        opened_open(&self.r.opened, fd, name)
         self.r.longest = longest
         self.r.tag_room = tag_room
         self.r.pad = pad
         self.r.before = before
-        self.r.last_good = counted_offset(&self.r.file)
-        self.r.linktype = pcap_datalink(self.r.pcap)
-        self.linktype = _linktype_name(self.r.linktype)
+        self.r.linktype = pcap_datalink(self.r.opened.pcap)
+        self.linktype = linktype_name(self.r.linktype)
         self.r.raw_ip = self.r.linktype in (DLT_RAW, DLT_IPV4, DLT_IPV6)
         self._admit(macs)
-
-    cdef _refuse(self, FILE *file, str said):
-        empty = counted_offset(&self.r.file) == 0
-        fclose(file)
-        if empty and "error reading" not in said:
-            raise UsageError(f"{self.name}: empty; name a capture file")
-        raise UsageError(f"{self.name}: not a capture file ({said})")
 
     def _admit(self, bytes macs):
         if self.r.linktype != DLT_EN10MB and not self.r.raw_ip:
@@ -232,24 +193,14 @@ cdef class CaptureReader:
         if step == STEP_NO_MEMORY:
             raise XdpcapError(f"{self.name}: no memory for its packets; leave out --preload")
         if step == STEP_DAMAGED:
-            said = (<bytes>pcap_geterr(self.r.pcap)).decode("utf-8", "replace")
-            self.damage = self._describe(said)
+            opened_interrupted()
+            self.damage = opened_damage(&self.r.opened, self.name)
         self.ended = step != STEP_FULL
-
-    def _describe(self, str said):
-        """One line on why reading ended; the offset is where the last whole packet ends."""
-        where = f"offset {self.r.last_good}, after packet {self.r.number}"
-        if "different from the" not in said:
-            return f"{self.name}: damaged at {where}: {said}"
-        # libpcap reads one linktype and one snaplen a file.
-        way_out = ("`tshark -r FILE -F pcap -w NEW` makes them one" if "length" in said else
-                   "put the Ethernet interfaces' packets into a file of their own")
-        return f"{self.name}: can't be read beyond {where}: {said}; {way_out}"
 
     @property
     def packet_count(self):
         """Packets read so far, those left out included."""
-        return self.r.number
+        return self.r.opened.number
 
     @property
     def truncated_count(self):
@@ -266,9 +217,7 @@ cdef class CaptureReader:
 
     def close(self):
         """Close the file; safe to call again."""
-        if self.state.pcap != NULL:
-            pcap_close(self.state.pcap)
-            self.state.pcap = NULL
+        opened_close(&self.state.opened)
         self.ended = True
 
     def __enter__(self):
@@ -278,15 +227,9 @@ cdef class CaptureReader:
         self.close()
 
     def __dealloc__(self):
-        if self.state.pcap != NULL:
-            pcap_close(self.state.pcap)
+        opened_close(&self.state.opened)
 
 
 cdef _numbers(const Skipped *s):
     cdef uint64_t i, kept = s.count if s.count < NUMBERS_KEPT else NUMBERS_KEPT
     return [s.numbers[i] for i in range(kept)]
-
-
-cdef str _linktype_name(int linktype):
-    cdef const char *name = pcap_datalink_val_to_name(linktype)
-    return str(linktype) if name == NULL else (<bytes>name).decode()

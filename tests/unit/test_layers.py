@@ -21,7 +21,16 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 FLOORS = {
     8: {"cli"},
     7: {"record", "replay", "ring_bench", "bench_lab", "bench_record"},
-    6: {"recorder", "outputs", "events", "verify", "replay_warnings", "simulator", "granted"},
+    6: {
+        "recorder",
+        "outputs",
+        "events",
+        "verify",
+        "replay_warnings",
+        "simulator",
+        "granted",
+        "dump_lines",
+    },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         "dead_man",
@@ -38,7 +47,7 @@ FLOORS = {
     },
     2: {
         *("_savefile", "_stream", "_counted", "_reader", "_packets", "_flow", "_plan", "_stages"),
-        "_cbpf",
+        *("_opened", "_look", "_cbpf"),
         *("_addressmap", "_readdress", "_rewrite", "_sides", "_conversations", "_deviceclock"),
     },
     1: {"libxdp", "libbpf", "liburing", "libpcap"},
@@ -94,7 +103,9 @@ NEIGHBOURS = {
     ("_plainring", "_umem"),  # the frame pool on plain memory, for tests
     ("_packets", "_flow"),  # a packet in memory knows its flow's hash
     ("_reader", "_packets"),  # what is read
-    ("_reader", "_counted"),  # ... and from where, byte by byte
+    ("_reader", "_opened"),  # ... and from where
+    *(("_look", part) for part in ("_opened", "_counted", "_cbpf")),  # the same, to look at
+    ("_opened", "_counted"),  # byte by byte
     ("_plan", "_packets"),  # when each is due
     ("_addressmap", "_flow"),  # one mixing function
     ("_readdress", "_addressmap"),  # what an address becomes, in a packet's headers

@@ -1,0 +1,5 @@
+from xdpcap.libpcap cimport bpf_insn
+
+
+cdef class Interpreter:
+    cdef bpf_insn *insns
