@@ -1,4 +1,4 @@
-"""docs/record.md and docs/replay.md say what the programs do: every option, default, example."""
+"""The pages of docs/ on the commands say what they do: every option, default, example."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 
+from xdpcap.cli.dump import as_config, dump_command
 from xdpcap.cli.options import Quantity, SectionOption
 from xdpcap.cli.record import record_command
 from xdpcap.cli.replay import replay_command
@@ -24,8 +25,9 @@ COMMANDS: dict[str, click.Command] = {
     "record": record_command,
     "replay": replay_command,
     "split": split_command,
+    "dump": dump_command,
 }
-CONFIGS: dict[str, Any] = {"record": RecordConfig, "replay": ReplayConfig}
+CONFIGS: dict[str, Any] = {"record": RecordConfig, "replay": ReplayConfig, "dump": as_config}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Manual:
 
 RECORD = Manual("record.md", {"record": "# xdpcap record"})
 REPLAY = Manual("replay.md", {"replay": "# xdpcap replay", "split": "## xdpcap split"})
+DUMP = Manual("dump.md", {"dump": "# xdpcap dump"})
+MANUALS = (RECORD, REPLAY, DUMP)
 
 
 def options_of(command: str) -> list[SectionOption]:
@@ -70,7 +74,7 @@ def names_of(option: click.Option) -> tuple[str, ...]:
 
 EVERY_OPTION = [
     pytest.param(manual, command, option, id=f"{command}-{option.name}")
-    for manual in (RECORD, REPLAY)
+    for manual in MANUALS
     for command in manual.sections
     for option in options_of(command)
 ]
@@ -82,7 +86,7 @@ def test_the_manual_has_each_option_with_its_unit_and_default(
 ) -> None:
     value, *default, text = manual.rows(command)[names_of(option)]
     assert text.endswith((".", "it.", "alone."))
-    if option.is_flag:
+    if option.is_flag or option.count:
         assert value == ""
         return
     assert value, "what kind of value it takes"
@@ -103,7 +107,7 @@ def test_the_manual_has_each_option_with_its_unit_and_default(
         assert default[0].strip("`") == spelled
 
 
-@pytest.mark.parametrize("manual", [RECORD, REPLAY], ids=lambda manual: manual.page)
+@pytest.mark.parametrize("manual", MANUALS, ids=lambda manual: manual.page)
 def test_the_manual_has_no_option_that_does_not_exist(manual: Manual) -> None:
     every = {"-h", "--help"}
     for command in manual.sections:
@@ -141,7 +145,7 @@ def accept(line: str) -> None:
         CONFIGS[command](**context.params).validate()
 
 
-@pytest.mark.parametrize("line", [*examples(RECORD), *examples(REPLAY)])
+@pytest.mark.parametrize("line", [line for manual in MANUALS for line in examples(manual)])
 def test_every_example_of_the_manuals_is_accepted(
     line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ PACKAGE, EXTENSIONS = ROOT / "xdpcap", ROOT / "ext" / "xdpcap"
 # A module imports from the floors below its own.
 FLOORS = {
     8: {"cli"},
-    7: {"record", "replay", "ring_bench", "bench_lab", "bench_record"},
+    7: {"record", "replay", "dump", "ring_bench", "bench_lab", "bench_record"},
     6: {
         "recorder",
         "outputs",
@@ -34,7 +34,7 @@ FLOORS = {
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         "dead_man",
-        *("feed", "sender", "split", "tx_attachment", "launch_time"),
+        *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
@@ -60,11 +60,11 @@ LEAVES = {
     *("replay_config", "replay_report", "replay_verdict"),
     *("ring_bench_config", "ring_bench_report", "cpu_time", "frame_room"),
     *("sweep", "sweep_plot"),
-    "recording_process",
+    *("recording_process", "dump_config"),
     *("bench_record_config", "bench_record_report", "stage_account"),
 }
 # Beside the floors: imported from GIL floors, they import leaves, and what NEIGHBOURS names.
-BESIDE = {"net", "savefile", "filter"}
+BESIDE = {"net", "savefile", "filter", "dissect"}
 # On top of net and floor 3; imported by the measurement in it, and nothing else.
 LAB = {"lab"}
 ENTRY = {"__main__"}

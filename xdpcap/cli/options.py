@@ -87,7 +87,7 @@ class SectionOption(click.Option):
     def get_help_extra(self, ctx: click.Context) -> click.types.OptionHelpExtra:
         """What stands in brackets; a default is spelled as one would type it."""
         extra = super().get_help_extra(ctx)
-        if self.is_flag or self.default in ("", ()):
+        if self.is_flag or self.count or self.default in ("", ()):
             extra.pop("default", None)
         elif "default" in extra and isinstance(self.type, Quantity):
             extra["default"] = self.type.spell(self.default)

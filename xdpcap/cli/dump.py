@@ -1,0 +1,108 @@
+"""`xdpcap dump`: a line for each packet of a capture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from xdpcap.cli.options import (
+    CONTEXT_SETTINGS,
+    COUNT,
+    FLAG,
+    SectionedCommand,
+    section,
+    takes,
+)
+from xdpcap.cli.streams import complain, emit
+from xdpcap.dump_config import TIME_STYLES, DumpConfig
+from xdpcap.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  xdpcap dump -i web.pcap
+  xdpcap dump -i captures/ -ttt tcp port 443
+  xdpcap dump -i day.pcapng.zst -c 10 -X 'icmp or arp'
+  xdpcap dump -i web.pcap --json udp | jq .layers
+
+`docs/dump.md` explains every option, the lines and the JSON.
+"""
+
+# The styles that -t, -tt and so on stand for, as in tcpdump.
+T_STYLES = ("absolute", "none", "epoch", "delta", "date", "relative")
+COUNTED: dict[str, Any] = {"count": True, "default": 0}
+
+
+@click.command(
+    "dump",
+    cls=SectionedCommand,
+    context_settings=CONTEXT_SETTINGS,
+    short_help="Print a line for each packet of a capture.",
+    epilog=EXAMPLES,
+)
+@click.argument("words", nargs=-1, metavar="[EXPR]")
+@section(
+    None,
+    "What to look at",
+    (
+        "source",
+        ("-i", "--input"),
+        "Capture file, directory of them, - for standard input, or interface.",
+        {**takes(str, "NAME", "-r", "--interface"), "default": ""},
+    ),
+    ("count", ("-c", "--count"), "Stop after so many packets.", takes(COUNT)),
+    ("generic", ("-S", "--generic"), "On an interface: generic mode, for any driver.", FLAG),
+    ("offload", ("-H", "--offload"), "On an interface: the program runs on the NIC.", FLAG),
+)
+@section(
+    None,
+    "Lines",
+    ("link", ("-e", "--link"), "Interface, queue and link header before each packet.", FLAG),
+    ("quiet", ("-q", "--quiet"), "Less of each protocol.", FLAG),
+    ("verbose", ("-v", "--verbose"), "More of IP, TCP and MPLS.", FLAG),
+    ("x", ("-x",), "Bytes in hex below the line; -xx with the link header.", COUNTED),
+    ("X", ("-X",), "The same with ASCII; -XX with the link header.", COUNTED),
+    ("json", ("--json",), "One JSON object a line instead.", FLAG),
+    ("count_only", ("--print-count",), "Only how many packets there are.", FLAG),
+)
+@section(
+    None,
+    "Times",
+    ("t", ("-t",), "-t none, -tt epoch, -ttt delta, -tttt date, -ttttt relative.", COUNTED),
+    ("time_style", ("--time",), "The same by name: time of day, date and time, seconds since "
+     "1970, since the line before, since the first, none.",
+     {**takes(click.Choice(TIME_STYLES), "STYLE"), "default": None}),
+    ("nanoseconds", ("--nano",), "Nine digits behind the point instead of six.", FLAG),
+)  # fmt: skip
+def dump_command(words: tuple[str, ...], **options: Any) -> None:
+    """Print a line for each packet of a capture file, or of a directory's files in order of time.
+
+    EXPR is a filter as tcpdump takes it (pcap-filter(7)). Without -i the first word names
+    what to look at.
+    """
+    config = as_config(words, **options)
+    config.validate()
+    # Imported here: --help and a usage error do not need the compiled modules.
+    from xdpcap.dump import dump_session
+
+    raise SystemExit(dump_session(config, emit, complain))
+
+
+def as_config(
+    words: tuple[str, ...], *, x: int, X: int, t: int, time_style: str | None, **options: Any
+) -> DumpConfig:
+    """The configuration that the options stand for."""
+    if not options["source"] and words:
+        options["source"], words = words[0], words[1:]
+    if x and X:
+        raise UsageError("-x and -X: the bytes are printed once; choose one")
+    if t and time_style is not None:
+        raise UsageError(f"-{'t' * t} and --time: one says how times are printed; choose one")
+    if t >= len(T_STYLES):
+        raise UsageError(f"-{'t' * t}: no such format of times; the last is -ttttt")
+    return DumpConfig(
+        expression=" ".join(words),
+        hexdump="x" * min(x, 2) or "X" * min(X, 2),
+        time_style=time_style or T_STYLES[t],
+        **options,
+    )

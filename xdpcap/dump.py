@@ -1,0 +1,131 @@
+"""Looking at packets: a source is read, dissected and printed until it ends or a signal comes.
+
+The main thread does all of it. Output is written a list of packets at a time (see
+`packet_source`), so that a pipe is printed as it fills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from xdpcap.dump_config import DumpConfig
+from xdpcap.dump_lines import shower
+from xdpcap.errors import UsageError
+from xdpcap.packet_source import PacketSource, Seen, open_files
+from xdpcap.savefile.source import STDIN
+
+Write = Callable[[str], None]
+
+
+def dump_session(config: DumpConfig, write: Write, tell: Write) -> int:
+    """Print what `config` asks for; the exit code.
+
+    `write` takes lines for standard output and flushes them, `tell` one line for the person.
+    """
+    config.validate()
+    with _Stop() as stop, contextlib.closing(_open(config)) as source:
+        shown = 0
+        show = shower(config)
+        with contextlib.suppress(_Stopped):
+            for batch in _limited(stop, source, config.count):
+                shown += len(batch)
+                if not config.count_only:
+                    write("".join(map(show, batch)))
+        if config.count_only:
+            write(f"{_packets(shown)}\n")
+        if stop.asked:
+            tell(f"{_packets(shown)} shown, {source.read_count} read")
+        for line in source.damage:
+            tell(line)
+        return 1 if source.damage else 0
+
+
+def _packets(count: int) -> str:
+    return f"{count} packet{'' if count == 1 else 's'}"
+
+
+def _open(config: DumpConfig) -> PacketSource:
+    """What the name means: an interface before a file, which may be written as ./NAME."""
+    name = config.source
+    if name != STDIN and "/" not in name and _is_interface(name):
+        raise UsageError(
+            f"{name}: an interface can't be looked at yet; use "
+            f"`xdpcap record -i {name} -o - | xdpcap dump -i -`, or ./{name} for a file"
+        )
+    if config.generic or config.offload:
+        option = "-S" if config.generic else "-H"
+        raise UsageError(f"{option} says how to attach to an interface; leave it out for {name}")
+    if name != STDIN and not os.path.lexists(name):
+        raise UsageError(f"{name}: no such interface, file or directory; `xdpcap interfaces` lists")
+    return open_files(name, config.expression)
+
+
+def _is_interface(name: str) -> bool:
+    try:
+        socket.if_nametoindex(name)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _limited(stop: _Stop, source: PacketSource, count: int | None) -> Iterator[list[Seen]]:
+    """The source's lists, up to `count` packets or a signal."""
+    batches = source.batches()
+    while count is None or count > 0:
+        with stop.waiting():
+            batch = next(batches, None)
+        if batch is None:
+            return
+        if count is not None:
+            batch = batch[:count]
+            count -= len(batch)
+        yield batch
+
+
+# ---------------------------------------------------------------------------------- signals
+
+
+class _Stopped(Exception):
+    """A signal asked for the end while nothing was being written."""
+
+
+class _Stop:
+    """SIGINT and SIGTERM end the reading, never a line; the second one ends the process."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._waiting = False
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> _Stop:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        for other in self._old:
+            signal.signal(other, signal.SIG_DFL)
+        if self._waiting:
+            raise _Stopped
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While packets are waited for, a signal is an exception."""
+        self._waiting = True
+        try:
+            if self.asked:
+                raise _Stopped
+            yield
+        finally:
+            self._waiting = False

@@ -1,0 +1,78 @@
+"""From a packet to what is printed of it: a line with its time, hex below it, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from xdpcap.dissect import Dissection, dissect
+from xdpcap.dissect.fields import layer_fields
+from xdpcap.dissect.hexdump import hex_lines
+from xdpcap.dissect.text import Style, packet_text
+from xdpcap.dissect.times import Clock, utc_text
+from xdpcap.dump_config import DumpConfig
+from xdpcap.packet_source import Seen
+
+Show = Callable[[Seen], str]
+
+
+def shower(config: DumpConfig) -> Show:
+    """What makes text, line ends included, of one packet after the other."""
+    return _json_shower(config) if config.json else _text_shower(config)
+
+
+def _text_shower(config: DumpConfig) -> Show:
+    style = Style(config.link, config.quiet, config.verbose)
+    time_text = Clock(config.time_style, 9 if config.nanoseconds else 6).text
+    hexdump = config.hexdump
+
+    def show(seen: Seen) -> str:
+        packet = dissect(seen.linktype, seen.data, seen.origlen)
+        line = f"{time_text(seen.ts_ns)}{packet_text(packet, seen.origlen, style)}\n"
+        if config.link:
+            line = _where(seen) + line
+        if hexdump:
+            data = _dumped(hexdump, seen.data, packet)
+            dump = hex_lines(data, ascii_too=hexdump.isupper())
+            line += "".join(f"{row}\n" for row in dump)
+        return line
+
+    return show
+
+
+def _where(seen: Seen) -> str:
+    """Interface and queue, as far as they are known."""
+    parts = [seen.interface or "", "" if seen.queue is None else f"q{seen.queue}"]
+    return "".join(f"{part} " for part in parts if part)
+
+
+def _dumped(hexdump: str, data: bytes, packet: Dissection) -> bytes:
+    """The bytes that are dumped: from the link header on, or from behind it."""
+    return data if len(hexdump) == 2 else data[packet.link_bytes :]
+
+
+def _json_shower(config: DumpConfig) -> Show:
+    encode = json.JSONEncoder(separators=(",", ":")).encode
+    number = 0
+
+    def show(seen: Seen) -> str:
+        nonlocal number
+        number += 1
+        packet = dissect(seen.linktype, seen.data, seen.origlen)
+        shown: dict[str, Any] = {
+            "number": number,
+            "time": utc_text(seen.ts_ns),
+            "ts_ns": seen.ts_ns,
+            "interface": seen.interface,
+            "queue": seen.queue,
+            "linktype": seen.linktype,
+            "caplen": seen.caplen,
+            "origlen": seen.origlen,
+            "layers": [layer_fields(layer) for layer in packet.layers],
+        }
+        if config.hexdump:
+            shown["data"] = _dumped(config.hexdump, seen.data, packet).hex()
+        return f"{encode(shown)}\n"
+
+    return show
