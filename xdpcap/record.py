@@ -24,6 +24,7 @@ from xdpcap.granted import granted_verdict
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
+from xdpcap.outside import Outside
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
@@ -81,6 +82,7 @@ class Session:
         self._stamped = 0
         self._limit: SharedLimit | None = None
         self._clock: RotationClock | None = None
+        self._outside: Outside
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
 
@@ -106,6 +108,7 @@ class Session:
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
         self._fix_offloads(links)
+        self._outside = Outside()
         if config.count is not None or config.max_size_bytes is not None:
             self._limit = SharedLimit(config.count, config.max_size_bytes)
         attachments = [self._attach(link) for link in links]
@@ -179,6 +182,9 @@ class Session:
             self._stack.enter_context(net.Promiscuous(link.name))
         attachment = Attachment(config, link, queues, queue_count)
         self._stack.callback(attachment.close)
+        self._outside.show(attachment)
+        # Unwound before the attachment is: then another recording may have the interface.
+        self._stack.callback(self._outside.hide, link.name)
         verdict = granted_verdict(config, attachment)
         self._verdicts[link.name] = verdict
         self._ui.verdict(verdict)
@@ -311,6 +317,7 @@ class Session:
     def _retire(self, name: str) -> None:
         """Take down the recorder of an interface that has gone, keeping its account."""
         recorder = self._recorders.pop(name)
+        self._outside.hide(name)
         recorder.detach()
         self._problems += recorder.stop() + recorder.errors
         self._hung |= recorder.hung
@@ -335,6 +342,7 @@ class Session:
 
     def _finish(self, started: float) -> dict[str, Any]:
         """Stop everything in the order that loses nothing; returns the report."""
+        self._outside.close()
         for recorder in self._recorders.values():
             recorder.detach()
         for recorder in self._recorders.values():

@@ -20,7 +20,7 @@ cdef class Program:
     cdef bpf_map *xsks
     cdef bpf_map *counters
     cdef int xsks_fd
-    cdef int counters_fd
+    cdef readonly int counters_fd
     cdef int bound_fd
     cdef int rings_fd
     cdef readonly int alive_fd

@@ -1,10 +1,11 @@
-"""BPF maps by their descriptors: the counters that a program keeps.
+"""The counters that a program keeps, read by whoever has their map: its process or another.
 
-Purpose: what needs a map and no program, so that another process can read a recording's.
+Purpose: what needs a map and no program, so that a recording can be looked at from outside.
 Owner: whichever thread calls; nothing here is kept.
-Frees: nothing.
+Frees: its own descriptors, before it returns.
 
-Source relied on: kernel/bpf/arraymap.c, bpf_percpu_array_copy().
+Source relied on: kernel/bpf/arraymap.c, bpf_percpu_array_copy(); kernel/bpf/inode.c;
+kernel/bpf/syscall.c, bpf_prog_get_fd_by_id().
 """
 
 from libc.errno cimport errno
@@ -14,15 +15,25 @@ from libc.string cimport memset
 
 from xdpcap.libbpf cimport *
 
+import errno as _errno
+import os
 from collections import namedtuple
 
-from xdpcap.errors import KernelError
+from xdpcap.errors import KernelError, XdpcapError
 
 
 cdef extern from "xdpcap_abi.h" nogil:
     enum:
         XDPCAP_VERDICTS
 
+    struct xdpcap_counters:
+        pass
+
+cdef extern from "<linux/bpf.h>" nogil:
+    int BPF_MAP_TYPE_PERCPU_ARRAY
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
 
 # enum xdpcap_verdict, in its order.
 VERDICTS = ("redirected", "passed", "dropped", "filtered", "sampled_out", "mirrored",
@@ -66,3 +77,56 @@ def read_verdicts(int fd, uint32_t queue_count):
     finally:
         free(values)
     return result
+
+
+# -- pins -----------------------------------------------------------------------------------
+
+def pin(int fd, str path not None):
+    """Give a map a name in a BPF file system, which keeps it until the name is removed."""
+    err = bpf_obj_pin(fd, os.fsencode(path))
+    if err:
+        raise KernelError(f"bpf_obj_pin({path})", err)
+
+
+def read_pinned_verdicts(str path not None):
+    """The counters pinned at `path`: a `Verdicts` per queue of the device.
+
+    Raises KernelError, and XdpcapError for a map of another layout.
+    """
+    cdef bpf_map_info info
+    cdef uint32_t size = sizeof(info)
+    cdef int fd = bpf_obj_get(os.fsencode(path))
+    if fd < 0:
+        hint = "needs CAP_BPF; run with sudo" if fd == -_errno.EPERM else ""
+        raise KernelError(f"bpf_obj_get({path})", fd, hint)
+    try:
+        memset(&info, 0, sizeof(info))
+        err = bpf_obj_get_info_by_fd(fd, &info, &size)
+        if err:
+            raise KernelError(f"bpf_obj_get_info_by_fd({path})", err)
+        if info.type != BPF_MAP_TYPE_PERCPU_ARRAY or info.value_size != sizeof(xdpcap_counters):
+            raise XdpcapError(f"{path} holds the counters of another version of xdpcap; ask that one")
+        return read_verdicts(fd, info.max_entries)
+    finally:
+        close(fd)
+
+
+# -- programs -------------------------------------------------------------------------------
+
+def program_id(int fd):
+    """The id of the program behind a descriptor; raises KernelError."""
+    cdef bpf_prog_info info
+    cdef uint32_t size = sizeof(info)
+    memset(&info, 0, sizeof(info))
+    err = bpf_obj_get_info_by_fd(fd, &info, &size)
+    if err:
+        raise KernelError("bpf_obj_get_info_by_fd(program)", err)
+    return info.id
+
+
+def is_loaded(uint32_t prog_id):
+    """Whether the kernel has a program of this id; True as well when it is not to be asked."""
+    cdef int fd = bpf_prog_get_fd_by_id(prog_id)
+    if fd >= 0:
+        close(fd)
+    return fd != -_errno.ENOENT

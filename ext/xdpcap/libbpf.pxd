@@ -29,6 +29,11 @@ cdef extern from "<linux/bpf.h>" nogil:
         uint32_t nr_map_ids
         uint64_t map_ids
 
+    struct bpf_map_info:
+        uint32_t type
+        uint32_t value_size
+        uint32_t max_entries
+
     struct xdp_md:
         uint32_t data
         uint32_t data_end
@@ -138,6 +143,7 @@ cdef extern from "<bpf/bpf.h>" nogil:
     int bpf_prog_get_fd_by_id(uint32_t id)
     int bpf_map_get_fd_by_id(uint32_t id)
     int bpf_obj_get(const char *path)
+    int bpf_obj_pin(int fd, const char *path)
     int bpf_obj_get_info_by_fd(int fd, void *info, uint32_t *info_len)
     int bpf_map_lookup_elem(int fd, const void *key, void *value)
     int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)

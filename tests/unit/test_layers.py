@@ -22,6 +22,7 @@ FLOORS = {
     8: {"cli"},
     7: {"record", "replay", "dump", "ring_bench", "bench_lab", "bench_record"},
     6: {
+        "outside",
         "recorder",
         "outputs",
         "events",
@@ -33,7 +34,7 @@ FLOORS = {
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
-        "dead_man",
+        *("dead_man", "pins"),
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
     },
     4: {

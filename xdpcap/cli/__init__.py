@@ -24,6 +24,7 @@ from xdpcap.cli.options import CONTEXT_SETTINGS, usage_line
 from xdpcap.cli.record import record_command
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
+from xdpcap.cli.stats import stats_command
 from xdpcap.errors import XdpcapError
 
 EXIT_FAILED = 1
@@ -59,6 +60,7 @@ commands.add_command(replay_command)
 commands.add_command(dump_command)
 commands.add_command(interfaces_command)
 commands.add_command(split_command)
+commands.add_command(stats_command)
 commands.add_command(bench_command)
 
 
