@@ -103,6 +103,7 @@ static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __
 
 #ifndef XDPCAP_LEGACY
 #include "dead_man.h"
+#include "filter.h"
 #include "sample.h"
 #endif
 
@@ -191,7 +192,6 @@ SEC("xdp")
 #endif
 int xdpcap_record(struct xdp_md *ctx)
 {
-	__u64 ts_ns = now_ns();
 	__u32 queue = ctx->rx_queue_index;
 	__u32 length = packet_length(ctx);
 	struct xdpcap_counters *count = bpf_map_lookup_elem(&counters, &queue);
@@ -204,16 +204,20 @@ int xdpcap_record(struct xdp_md *ctx)
 		return XDP_PASS;
 	}
 	/* Asked before anything is decided about a packet of a queue that nobody records. */
-	if (settings.sample > 1 && !is_recorded(queue)) {
+	if ((settings.filter || settings.sample > 1) && !is_recorded(queue)) {
 		add(count, XDPCAP_PASSED, length);
 		return XDP_PASS;
+	}
+	if (filtered_out(ctx)) {
+		add(count, XDPCAP_FILTERED, length);
+		return unmatched_action();
 	}
 	if (left_out(queue)) {
 		add(count, XDPCAP_SAMPLED_OUT, length);
 		return XDP_PASS;
 	}
 #endif
-	return hand_over(ctx, count, queue, ts_ns, length);
+	return hand_over(ctx, count, queue, now_ns(), length);
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -76,6 +76,14 @@ struct xdpcap_settings {
 	__u32 sample;		/* one packet in so many is recorded; 0 or 1: every one */
 	__u32 sample_by;	/* enum xdpcap_sample_by */
 	__u32 dead_man_ms;	/* all is passed when `alive` is older; 0: it is not looked at */
+	__u32 filter;		/* enum xdpcap_filter */
+};
+
+/* Whether there is a filter, and what becomes of packets that it does not match. */
+enum xdpcap_filter {
+	XDPCAP_FILTER_NONE = 0,
+	XDPCAP_FILTER_PASS = 1,		/* the kernel stack takes them */
+	XDPCAP_FILTER_DROP = 2,
 };
 
 enum xdpcap_sample_by {

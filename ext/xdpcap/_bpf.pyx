@@ -39,6 +39,9 @@ cdef extern from "xdpcap_abi.h" nogil:
         XDPCAP_CLOCK_TAI
         XDPCAP_SAMPLE_COUNT
         XDPCAP_SAMPLE_FLOW
+        XDPCAP_FILTER_NONE
+        XDPCAP_FILTER_PASS
+        XDPCAP_FILTER_DROP
 
     struct xdpcap_settings:
         uint32_t clock
@@ -49,6 +52,7 @@ cdef extern from "xdpcap_abi.h" nogil:
         uint32_t sample
         uint32_t sample_by
         uint32_t dead_man_ms
+        uint32_t filter
 
 cdef extern from *:
     """
@@ -63,6 +67,7 @@ cdef extern from "<unistd.h>" nogil:
 VERIFIER_LOG_BYTES = 1 << 20
 CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
 SAMPLED_BY = {"count": XDPCAP_SAMPLE_COUNT, "flow": XDPCAP_SAMPLE_FLOW}
+UNMATCHED = {None: XDPCAP_FILTER_NONE, "pass": XDPCAP_FILTER_PASS, "drop": XDPCAP_FILTER_DROP}
 MODE_FLAGS = {"native": XDP_FLAGS_DRV_MODE, "generic": XDP_FLAGS_SKB_MODE,
               "offload": XDP_FLAGS_HW_MODE}
 # bpf_xdp_query()'s attach_mode: enum xdp_attached of linux/if_link.h.
@@ -148,6 +153,9 @@ cdef class Program:
     foreign : bool
         A user's own (docs/custom-programs.md): nothing is set in it, its maps keep their
         size where there is room for the queues, and it says itself by which clock it stamps.
+    image, unmatched : bytes, str
+        The object with a filter in it (xdpcap/filter/splice.py) in place of the file's content,
+        and what becomes of packets that it does not match: "pass" or "drop".
 
     Raises UsageError for an object without what a recording needs, XdpcapError with the
     verifier's last lines when the kernel refuses it.
@@ -156,7 +164,8 @@ cdef class Program:
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
                   bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
-                  uint32_t dead_man_ms=0, str name="xdpcap_record", bint foreign=False):
+                  uint32_t dead_man_ms=0, bytes image=None, str unmatched=None,
+                  str name="xdpcap_record", bint foreign=False):
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.alive_fd = -1
@@ -164,7 +173,7 @@ cdef class Program:
         self.clock = clock
         self.foreign = foreign
         self.queue_count = queue_count
-        self.object = open_object(path, foreign)
+        self.object = open_object(path, foreign, image)
         self.program = find_program(self.object, path, name)
         self.name = bpf_program__name(self.program).decode()
         # A user's may be one that is loaded only when it is asked for, SEC("?xdp").
@@ -176,7 +185,8 @@ cdef class Program:
         else:
             for map_name in ("bound", "rings_map", "sample_left"):
                 self._size_map(map_name)
-            self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen)
+            self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen,
+                         UNMATCHED[unmatched])
             self._set_dead_man(dead_man_ms)
         _make_room(self.xsks, queue_count, foreign)
         _make_room(self.counters, queue_count, foreign)
@@ -202,7 +212,7 @@ cdef class Program:
         return -1 if found == NULL else bpf_map__fd(found)
 
     def _set_up(self, bint flow_hash, uint32_t driver_metadata, uint32_t sample,
-                uint32_t sample_by, uint32_t snaplen):
+                uint32_t sample_by, uint32_t snaplen, uint32_t filter):
         """Write the settings where the program has them."""
         cdef size_t size = 0
         cdef xdpcap_settings *settings
@@ -212,6 +222,8 @@ cdef class Program:
                 raise UsageError(f"{self.path} knows the monotonic clock only, and no hash")
             if sample > 1:
                 raise UsageError("--sample needs Linux 5.3 or later; leave it out")
+            if filter != XDPCAP_FILTER_NONE:
+                raise UsageError("a filter needs Linux 5.10 or later; leave it out")
             return
         settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
         if settings == NULL or size < sizeof(xdpcap_settings):
@@ -223,6 +235,7 @@ cdef class Program:
         settings.cpus = possible_cpus()
         settings.sample = sample
         settings.sample_by = sample_by
+        settings.filter = filter
 
     def _set_dead_man(self, uint32_t dead_man_ms):
         """Have the program look for the recorder's word, or go without the map for it."""

@@ -11,6 +11,7 @@ Source relied on: libbpf 1.1, src/libbpf.c; bpf/xdpcap_abi.h.
 from libc.errno cimport errno
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
+from libc.string cimport memset
 
 from xdpcap.libbpf cimport *
 
@@ -76,8 +77,8 @@ def examine(str path not None, str name not None=""):
         bpf_object__close(object)
 
 
-cdef bpf_object *open_object(str path, bint foreign) except NULL:
-    """The object in a file; `foreign`: a user's, ours otherwise."""
+cdef bpf_object *open_object(str path, bint foreign, bytes image=None) except NULL:
+    """The object in a file, or `image` in its place; `foreign`: a user's, ours otherwise."""
     cdef bpf_object *object
     try:
         open(path, "rb").close()
@@ -86,7 +87,10 @@ cdef bpf_object *open_object(str path, bint foreign) except NULL:
             raise UsageError(f"{path}: {exc.strerror}; --bpf names a compiled eBPF object") from None
         raise KernelError(f"open({path})", exc.errno, "`make setup` builds it") from None
     last_words()
-    object = bpf_object__open_file(os.fsencode(path), NULL)
+    if image is None:
+        object = bpf_object__open_file(os.fsencode(path), NULL)
+    else:
+        object = _open_image(path, image)
     if object != NULL:
         return object
     # libbpf's numbers from 4000 on are its own and have no name (libbpf.h).
@@ -95,6 +99,16 @@ cdef bpf_object *open_object(str path, bint foreign) except NULL:
         raise UsageError(f"{path} is no eBPF object that libbpf can read "
                          f"({last_words() or error}); {COMPILE}")
     raise XdpcapError(f"{path} is not a whole eBPF object ({error}); `make setup` builds it anew")
+
+
+cdef bpf_object *_open_image(str path, bytes image) noexcept:
+    """An object in memory, under the name that libbpf would give to the one at `path`."""
+    cdef bpf_object_open_opts opts
+    name = os.path.basename(os.fsencode(path)).partition(b".")[0]
+    memset(&opts, 0, sizeof(opts))
+    opts.sz = sizeof(opts)
+    opts.object_name = name
+    return bpf_object__open_mem(<const char *>image, len(image), &opts)
 
 
 cdef bpf_program *find_program(bpf_object *object, str path, str name) except NULL:

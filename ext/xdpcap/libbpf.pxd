@@ -72,6 +72,10 @@ cdef extern from "<bpf/libbpf.h>" nogil:
         uint32_t skb_prog_id
         unsigned char attach_mode
 
+    struct bpf_object_open_opts:
+        size_t sz
+        const char *object_name
+
     bpf_object *bpf_object__open_file(const char *path, const void *opts)
     bpf_object *bpf_object__open_mem(const void *buf, size_t size, const void *opts)
     int bpf_object__load(bpf_object *obj)
