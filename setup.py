@@ -54,6 +54,8 @@ LIBRARIES = {
     "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
     "_maps": ["libbpf"],
+    "_copyrings": ["libbpf"],
+    "_mirrorloop": ["libxdp", "libbpf", "liburing"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],
     "_socketcalls": ["libxdp", "libbpf"],

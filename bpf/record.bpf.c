@@ -212,7 +212,7 @@ int xdpcap_record(struct xdp_md *ctx)
 		add(count, XDPCAP_FILTERED, length);
 		return unmatched_action();
 	}
-	if (left_out(queue)) {
+	if (left_out(ctx, queue)) {
 		add(count, XDPCAP_SAMPLED_OUT, length);
 		return XDP_PASS;
 	}

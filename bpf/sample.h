@@ -11,12 +11,15 @@ struct {
 	__type(value, __u32);
 } sample_left SEC(".maps");
 
-static __always_inline int left_out(__u32 queue)
+static __always_inline int left_out(struct xdp_md *ctx, __u32 queue)
 {
 	__u32 *left;
 
 	if (settings.sample <= 1)
 		return 0;
+	/* The flows whose hash lies in the lowest of `sample` equal parts of all hashes. */
+	if (settings.sample_by == XDPCAP_SAMPLE_FLOW)
+		return ((__u64)flow_hash(ctx) * settings.sample) >> 32 != 0;
 	left = bpf_map_lookup_elem(&sample_left, &queue);
 	if (!left)
 		return 0;

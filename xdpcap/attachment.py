@@ -12,6 +12,7 @@ import errno
 import logging
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     block_bytes, block_count = config.blocks(disk=True)
     blocks = block_bytes * block_count
     # Huge pages are set aside already and are no part of MemAvailable.
-    frames = 0 if config.hugepages else config.umem_size_bytes
+    option, frames = "--umem-size", 0 if config.hugepages else config.umem_size_bytes
+    if config.mirror:
+        option, frames = "--mirror-size", config.mirror_size_bytes
     wanted = queue_count * (frames + blocks)
     text = Path("/proc/meminfo").read_text()
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
@@ -71,7 +74,7 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     queues = "1 queue needs" if queue_count == 1 else f"{queue_count} queues need"
     raise XdpcapError(
         f"{queues} {format_bytes(wanted)} of memory and {format_bytes(int(found[1]) * KIB)} are "
-        "free; ask for less with --umem-size, or for fewer with --queues"
+        f"free; ask for less with {option}, or for fewer with --queues"
     )
 
 
@@ -169,7 +172,7 @@ class Attachment:
         modes = ("native", "generic") if wanted == "auto" else (wanted,)
         failure: Exception | None = None
         for mode in modes:
-            for variant in variants():
+            for variant in self._builds():
                 try:
                     program = attach_program(self.link, variant, self._map_queues, mode, **options)
                     return program, variant
@@ -182,9 +185,17 @@ class Attachment:
         assert failure is not None
         raise failure
 
+    def _builds(self) -> Iterator[Variant]:
+        """The builds of the program to try, best first."""
+        return variants()
+
     def _program_options(self) -> dict[str, Any]:
         """What the program is told before it is loaded, whichever build it is."""
-        return {"dead_man_ms": round((self._config.dead_man_s or 0) * 1000)}
+        return {
+            "dead_man_ms": round((self._config.dead_man_s or 0) * 1000),
+            "sample": self._config.sample,
+            "sample_by": self._config.sample_by,
+        }
 
     # -- sockets ------------------------------------------------------------------------
 

@@ -25,6 +25,11 @@ FORMATS = ("pcapng", "pcap")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
 MAX_SNAPLEN = 262144
+# Of rings that packets are copied into: bpf_map_create() takes more, nobody has needed it.
+MAX_MIRROR_BYTES = 1024 * MIB
+SAMPLES = ("count", "flow")
+MAX_SAMPLE = 2**32 - 1
+
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
@@ -62,6 +67,10 @@ class RecordConfig:
     output: str
     format: str = "pcapng"
     snaplen: int = 0
+    mirror: bool = False
+    mirror_size_bytes: int = 32 * MIB
+    sample: int = 1
+    sample_by: str = "count"
     queues: tuple[int, ...] | None = None
     attach: str = "auto"
     zero_copy: str = "auto"
@@ -129,7 +138,10 @@ class RecordConfig:
         The message is one line: the option, the cause, and after a semicolon
         the way out.
         """
-        steps = (_source, _attachment, _ranges, _memory, _blocks, _files, _stdout, _reports)
+        steps = (
+            *(_source, _attachment, _mirror, _ranges, _memory, _blocks, _files, _stdout),
+            _reports,
+        )
         for problem in chain.from_iterable(step(self) for step in steps):
             raise UsageError(problem)
 
@@ -163,11 +175,34 @@ def _attachment(c: RecordConfig) -> Iterator[str]:
     yield from checks.cpu_list(c.cpus)
 
 
+def _mirror(c: RecordConfig) -> Iterator[str]:
+    size = c.mirror_size_bytes
+    if not checks.is_power_of_two(size) or not checks.PAGESIZE <= size <= MAX_MIRROR_BYTES:
+        near = 1 << max(size - 1, checks.PAGESIZE - 1).bit_length()
+        yield (
+            f"--mirror-size {format_size(size)}: must be a power of two from the page size to "
+            f"{format_size(MAX_MIRROR_BYTES)}; use {format_size(min(near, MAX_MIRROR_BYTES))}"
+        )
+    yield from checks.one_of("--sample-by", c.sample_by, SAMPLES)
+    if not c.mirror:
+        return
+    if c.zero_copy == "require":
+        yield (
+            "--mirror with --zero-copy require: a mirrored packet is copied, its original "
+            "goes to the host; drop one of them"
+        )
+    if c.busy_poll:
+        yield "--mirror with --busy-poll: there is no socket to poll; drop one of them"
+    if c.hugepages:
+        yield "--mirror with --hugepages: the kernel makes the rings itself; drop one of them"
+
+
 def _ranges(c: RecordConfig) -> Iterator[str]:
     """Each number on its own: the least it can be, and for some the most."""
     unlimited = "leave it out for no limit"
     yield from checks.ranges(
         ("--snaplen", c.snaplen, 0, MAX_SNAPLEN, "0 keeps whole packets"),
+        ("--sample", c.sample, 1, MAX_SAMPLE, "1 records every packet"),
         ("--batch", c.batch, 1, math.inf, "the default is 256"),
         ("--write-buffer-count", c.write_buffer_count, 2, MAX_BLOCK_COUNT, "leave it out"),
         ("--rotate-size", c.rotate_size_bytes, 1, math.inf, unlimited),

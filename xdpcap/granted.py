@@ -8,6 +8,7 @@ import re
 from xdpcap import net
 from xdpcap.attachment import Attachment
 from xdpcap.config import RecordConfig
+from xdpcap.frame_room import chosen_frame
 from xdpcap.units import format_size
 from xdpcap.verdict import Verdict
 
@@ -25,7 +26,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
     found = net.spoilers(
         link,
         attachment.attach_mode,
-        attachment.frame_size,
+        chosen_frame(config.frame_size) if config.mirror else attachment.frame_size,
         all(q.multi_buffer for q in queues),
         config.netns,
         queue_count=attachment.queue_count,
@@ -41,11 +42,23 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         metadata="program" if variant.stamps else "software",
         kernel=os.uname().release,
         memory=_memory_line(config, attachment),
+        mirror=config.mirror,
+        sample=_sample_line(config),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
     )
 
 
+def _sample_line(config: RecordConfig) -> str:
+    if config.sample == 1:
+        return ""
+    what = "packet" if config.sample_by == "count" else "flow"
+    return f"one {what} in {config.sample}; the rest stays with the host"
+
+
 def _memory_line(config: RecordConfig, attachment: Attachment) -> str:
+    if config.mirror:
+        kind = "perf rings" if attachment.variant.perf else "a ring buffer"
+        return f"{kind} of {_spaced_size(config.mirror_size_bytes)} a queue"
     text = (
         f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {attachment.frame_size} bytes, "
         f"rings of {attachment.ring_size}"

@@ -117,6 +117,11 @@ def has_xdp_features() -> bool:
     return version() >= (6, 3)
 
 
+def has_load_bytes() -> bool:
+    """bpf_xdp_load_bytes(), and programs for packets of several buffers (xdp.frags)."""
+    return version() >= (5, 18)
+
+
 def has_multi_buffer() -> bool:
     """XDP_USE_SG: a packet in several frames on an AF_XDP socket."""
     return version() >= (6, 6)

@@ -21,6 +21,7 @@ from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.frame_room import chosen_frame
 from xdpcap.granted import granted_verdict
+from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
@@ -146,7 +147,8 @@ class Session:
     def _admit(self, name: str) -> net.Link:
         """The interface, unless recording it would do harm."""
         link = net.get_link(name)
-        if not self._config.force:
+        # What is mirrored stays with the host.
+        if not (self._config.force or self._config.mirror):
             reason = net.refusal(name)
             if reason is not None:
                 raise UsageError(reason)
@@ -180,7 +182,8 @@ class Session:
         queues = net.choose_queues(link.name, config.queues)
         if config.promiscuous:
             self._stack.enter_context(net.Promiscuous(link.name))
-        attachment = Attachment(config, link, queues, queue_count)
+        kind = MirrorAttachment if config.mirror else Attachment
+        attachment = kind(config, link, queues, queue_count)
         self._stack.callback(attachment.close)
         self._outside.show(attachment)
         # Unwound before the attachment is: then another recording may have the interface.

@@ -40,7 +40,9 @@ REPORTED = (
     "files",
 )
 # What tells one row from another; everything else is added up in a total.
-_LABELS = {"interface", "queue", "zero_copy", "attach_mode", "current_file", "missed"}
+_LABELS = {
+    *("interface", "queue", "zero_copy", "mirror", "attach_mode", "current_file", "missed"),
+}
 
 
 @dataclass
@@ -55,6 +57,7 @@ class QueueAccount:
     interface: str
     queue: int
     zero_copy: bool = False
+    mirror: bool = False
     attach_mode: str = ""
     seen: int = 0
     redirected: int = 0
@@ -123,6 +126,7 @@ def total(accounts: Iterable[QueueAccount]) -> QueueAccount:
     for row in rows:
         result.add(row)
     result.zero_copy = bool(rows) and all(row.zero_copy for row in rows)
+    result.mirror = any(row.mirror for row in rows)
     modes = {row.attach_mode for row in rows}
     result.attach_mode = modes.pop() if len(modes) == 1 else "mixed"
     return result

@@ -27,6 +27,11 @@ class Variant:
         return str(files("xdpcap") / "_programs" / self.object_name)
 
     @property
+    def perf(self) -> bool:
+        """Whether it copies packets into perf rings."""
+        return "perf" in self.object_name
+
+    @property
     def stamps(self) -> bool:
         """Whether the program stamps the packets itself."""
         return self.clock != "realtime"
@@ -46,6 +51,14 @@ def variants() -> Iterator[Variant]:
         yield Variant("record_plain.bpf.o", clock, False)
     else:
         yield Variant("record_legacy.bpf.o", "monotonic", False)
+
+
+def mirror_variants() -> Iterator[Variant]:
+    """The builds that copy packets into rings, best first; the last for perf rings."""
+    clock = "tai" if kernel.has_tai() else "monotonic"
+    if kernel.has_load_bytes():
+        yield Variant("record_mirror.bpf.o", clock, True)
+    yield Variant("record_mirror_perf.bpf.o", clock, False)
 
 
 def member_variants(multi_buffer: bool) -> Iterator[Variant]:

@@ -34,7 +34,7 @@ class Verdict:
     receive queues the interface has. `clock` names the clock of the timestamps
     and `metadata` tells who takes them: "program" for the XDP program, packet
     by packet, "software" for the worker. `memory` is one line about UMEM and
-    huge pages.
+    huge pages, or the rings of `mirror` mode. `sample` says what is left out, "" for nothing.
     """
 
     interface: str
@@ -48,6 +48,8 @@ class Verdict:
     kernel: str
     memory: str
     spoilers: Sequence[tuple[str, str]] = ()
+    mirror: bool = False
+    sample: str = ""
 
     @property
     def queues_covered(self) -> int:

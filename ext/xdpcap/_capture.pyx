@@ -1,10 +1,10 @@
-"""Recording one queue, from Python: an Xsk on one side, a FileSink on the other.
+"""Recording one queue, from Python: a socket or rings on one side, a FileSink on the other.
 
 Purpose: set the hot loop (`_loop`) up and run it without the GIL; it comes back for
 stop, rotation, a finished file or a failure only.
 Owner: one worker thread runs it; other threads may read the counters and call
 request_stop() and request_rotation().
-Frees: close(); the Xsk and the FileSink are the caller's.
+Frees: close(); the source and the FileSink are the caller's.
 """
 
 cimport cython
@@ -12,6 +12,7 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from xdpcap._copyrings cimport CopyRing
 from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink
@@ -81,13 +82,14 @@ def utc_offset_ns(str clock not None):
 
 @cython.no_gc_clear
 cdef class Capture:
-    """Records one queue: an Xsk on one side, a FileSink on the other.
+    """Records one queue: an Xsk or a CopyRing on one side, a FileSink on the other.
 
     Parameters
     ----------
-    xsk : Xsk
-        Bound, with an RX ring; the frames that circulate are those that
-        Umem.populate_fill() handed out, so the fill ring has room for them all.
+    source : Xsk or CopyRing
+        A socket, bound and with an RX ring; the frames that circulate are those that
+        Umem.populate_fill() handed out, so the fill ring has room for them all.  Or the
+        rings of mirror mode.
     sink : FileSink
         Where the records go.
     format, snaplen : str, int
@@ -107,12 +109,12 @@ cdef class Capture:
     """
 
     # The rings are the socket's and the blocks the sink's: both must outlive the loop.
-    cdef readonly Xsk xsk
+    cdef readonly object source
     cdef readonly FileSink sink
     cdef SharedLimit limit
     cdef CaptureState c
 
-    def __cinit__(self, Xsk xsk not None, FileSink sink not None, *, str format="pcapng",
+    def __cinit__(self, source not None, FileSink sink not None, *, str format="pcapng",
                   uint32_t snaplen=0, uint32_t interface_id=0, str clock="monotonic",
                   uint32_t batch=256,
                   double flush_interval_s=1.0, uint64_t rotate_size=0,
@@ -121,28 +123,38 @@ cdef class Capture:
         self.c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         if self.c.wake_fd < 0:
             raise KernelError("eventfd()", errno, "raise `ulimit -n`")
-        self.xsk = xsk
+        self.source = source
         self.sink = sink
         self.limit = limit
-        self.c.rx = &xsk.rx
-        self.c.fill = &xsk.umem.fill
-        self.c.area = xsk.umem.area
-        self.c.frame_mask = ~(<uint64_t>xsk.umem.frame_size - 1)
-        self.c.fd = xsk.fd
-        self.c.batch = min(batch, xsk.rx_size)
+        if isinstance(source, CopyRing):
+            self._take_from_rings(source)
+        else:
+            self._take_from_socket(source)
+        self.c.batch = min(batch, source.rx_size)
         self.c.busy_poll = busy_poll
         self.c.sink = &sink.s
         sink.s.stop_flag = &self.c.stop
         if limit is not None:
             self.c.budget = &limit.budget
         init_encoder(&self.c.encoder, FORMAT_PCAP if format == "pcap" else FORMAT_PCAPNG,
-                     snaplen, interface_id, xsk.queue)
+                     snaplen, interface_id, source.queue)
         self.c.clock = CLOCK_TAI if clock == "tai" else CLOCK_MONOTONIC
         self.c.clock_offset_ns = utc_offset(self.c.clock)
         self.c.flush_interval_ns = <uint64_t>(flush_interval_s * 1e9)
         self.c.rotate_size = rotate_size
         self.c.rotate_packets = rotate_packets
         self.c.pause_ns = PAUSE_START_NS
+
+    cdef _take_from_socket(self, Xsk xsk):
+        self.c.rx = &xsk.rx
+        self.c.fill = &xsk.umem.fill
+        self.c.area = xsk.umem.area
+        self.c.frame_mask = ~(<uint64_t>xsk.umem.frame_size - 1)
+        self.c.fd = xsk.fd
+
+    cdef _take_from_rings(self, CopyRing ring):
+        self.c.mirror = &ring.r
+        self.c.fd = ring.fd
 
     def run(self):
         """Record until there is something to decide; returns one of the reasons.
@@ -213,7 +225,7 @@ cdef class Capture:
 
     @property
     def waiting(self):
-        """Descriptors in the RX ring now."""
+        """Descriptors in the RX ring now, bytes in rings of copies."""
         return waiting(&self.c)
 
     @property

@@ -12,15 +12,16 @@ Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from xdpcap._admission cimport may_record
 from xdpcap._blocks cimport (
     Sink,
     sink_commit,
     sink_failed,
     sink_flush,
     sink_reap,
-    sink_room,
     sink_wait,
 )
+from xdpcap._mirrorloop cimport mirror_abandon, mirror_batch, mirror_discard
 from xdpcap._savefile cimport encode_head, encode_tail, record_bound
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
@@ -58,7 +59,6 @@ cdef extern from *:
     void prefetch "__builtin_prefetch"(const void *address) nogil
     int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
     void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int64_t atomic_sub "__atomic_sub_fetch"(int64_t *p, int64_t value, int order) nogil
     int64_t atomic_load_i64 "__atomic_load_n"(int64_t *p, int order) nogil
     int __ATOMIC_RELAXED
 
@@ -114,24 +114,6 @@ cdef inline void _copy(const CaptureState *c, uint32_t index, uint32_t frames,
         caplen -= part
 
 
-cdef inline Reason _may_record(CaptureState *c, uint64_t bound) noexcept nogil:
-    """Whether the next record can go into the current file now."""
-    cdef Sink *s = c.sink
-    if sink_room(s) < bound:
-        return RUN_NO_ROOM
-    # A file takes one packet at least, or a small limit would rotate for ever.
-    if s.file.packets:
-        if c.rotate_packets and s.file.packets >= c.rotate_packets:
-            return RUN_ROTATE
-        if c.rotate_size and s.file.size + bound > c.rotate_size:
-            return RUN_ROTATE
-    if c.budget != NULL:
-        if (atomic_sub(&c.budget.packets, 1, __ATOMIC_RELAXED) < 0
-                or atomic_sub(&c.budget.bytes, <int64_t>bound, __ATOMIC_RELAXED) < 0):
-            return RUN_LIMIT
-    return RUN_ON
-
-
 cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
                            uint32_t length) noexcept nogil:
     """Encode one packet of `frames` descriptors into the open block."""
@@ -144,7 +126,7 @@ cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
     if sink_failed(c.sink):
         c.sink.write_dropped += 1
     else:
-        reason = _may_record(c, record_bound(&c.encoder, caplen))
+        reason = may_record(c, record_bound(&c.encoder, caplen))
         if reason != RUN_ON:
             return reason
         ts_ns = _stamp(c, desc, &origlen)
@@ -234,6 +216,9 @@ cdef uint32_t _up_to_a_loss(CaptureState *c, uint32_t want) noexcept nogil:
 cdef void discard_all(CaptureState *c) noexcept nogil:
     """Empty the RX ring after a limit was reached."""
     cdef uint32_t index = 0, count, i
+    if c.mirror != NULL:
+        mirror_discard(c)
+        return
     while True:
         count = xsk_ring_cons__peek(c.rx, c.batch, &index)
         if count == 0:
@@ -247,6 +232,9 @@ cdef void discard_all(CaptureState *c) noexcept nogil:
 cdef void abandon_all(CaptureState *c) noexcept nogil:
     """Empty the RX ring when no file takes its packets any more."""
     cdef uint32_t index = 0, count, i
+    if c.mirror != NULL:
+        mirror_abandon(c)
+        return
     while True:
         count = xsk_ring_cons__peek(c.rx, c.batch, &index)
         if count == 0:
@@ -317,7 +305,10 @@ cdef Reason _run(CaptureState *c) noexcept nogil:
         if c.drops_ahead:
             want = _up_to_a_loss(c, want)
         # A busy ring is emptied before the next pause, batch by batch.
-        reason = _batch(c, want, &taken)
+        if c.mirror != NULL:
+            reason = mirror_batch(c, want, &taken)
+        else:
+            reason = _batch(c, want, &taken)
         want = c.batch
         total += taken
         if reason == RUN_NO_ROOM:

@@ -1,6 +1,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._blocks cimport Sink
+from xdpcap._copyrings cimport CopyRings
 from xdpcap._savefile cimport Encoder
 from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod
 
@@ -26,6 +27,7 @@ cdef struct CaptureState:
     xsk_ring_cons *rx
     xsk_ring_prod *fill
     unsigned char *area
+    CopyRings *mirror           # instead of the four above, in mirror mode
     uint64_t frame_mask
     int fd
     int wake_fd

@@ -10,6 +10,7 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from xdpcap._copyrings cimport bytes_waiting
 from xdpcap._stages cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
 from xdpcap._state cimport CaptureState
 from xdpcap._socketcalls cimport read_statistics
@@ -46,6 +47,8 @@ cdef enum:
     # The kernel's clock against UTC.
     CLOCK_EVERY_NS = 1000000000
     POLL_MS = 100
+    # The same where nothing can be waited on (perf rings): how late a single packet may be.
+    BLIND_MS = 5
     # Bounds of the pause between two looks at a busy ring; see _pause().
     PAUSE_MIN_NS = 20000
     PAUSE_MAX_NS = 1000000
@@ -86,7 +89,7 @@ cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
     cdef xdp_statistics stats
     cdef uint64_t dropped
     # One loss at a time: the next is looked for when the packets before this one are out.
-    if now >= c.statistics_due_ns and c.drops_ahead == 0:
+    if c.mirror == NULL and now >= c.statistics_due_ns and c.drops_ahead == 0:
         c.statistics_due_ns = now + STATISTICS_EVERY_NS
         if read_statistics(c.fd, &stats) == 0:
             dropped = stats.rx_dropped + stats.rx_ring_full
@@ -101,25 +104,28 @@ cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
 # ---------------------------------------------------------------- waiting
 
 cdef uint32_t waiting(const CaptureState *c) noexcept nogil:
-    """Descriptors in the RX ring that have not been taken."""
+    """Descriptors in the RX ring, or bytes in mirror mode's, that have not been taken."""
+    if c.mirror != NULL:
+        return <uint32_t>bytes_waiting(c.mirror)
     return c.rx.producer[0] - c.rx.consumer[0]
 
 
-cdef void _pause(CaptureState *c, uint32_t taken) noexcept nogil:
+cdef void _pause(CaptureState *c, uint64_t taken, uint64_t size) noexcept nogil:
     """Sleep between two looks at a busy ring instead of asking to be woken.
 
     A wake-up for every NAPI batch costs both sides more than the packets do.  The pause
     is steered so that a sixteenth of the ring is waiting at each look, which leaves
-    fifteen sixteenths to ride out a delay.
+    fifteen sixteenths to ride out a delay.  The ring has `size` of what is `taken`:
+    descriptors, or bytes.
     """
     cdef timespec ts
-    cdef uint32_t target = c.rx.size // 16
+    cdef uint64_t target = size // 16
     if taken > target:
         c.pause_ns = c.pause_ns // 2
     elif taken < target // 2:
         c.pause_ns += c.pause_ns // 4
     c.pause_ns = min(max(c.pause_ns, <uint64_t>PAUSE_MIN_NS), <uint64_t>PAUSE_MAX_NS)
-    if taken > c.rx.size // 2:
+    if taken > size // 2:
         return
     ts.tv_sec = 0
     ts.tv_nsec = <long>c.pause_ns
@@ -133,11 +139,14 @@ cdef void _poll_idle(CaptureState *c, uint64_t now) noexcept nogil:
     cdef uint64_t junk
     cdef int timeout_ms = POLL_MS
     cdef uint64_t due
+    if c.fd < 0:
+        timeout_ms = BLIND_MS
     if c.sink.flight_count:
         timeout_ms = 1
     elif c.sink.unflushed_since_ns:
         due = c.sink.unflushed_since_ns + c.flush_interval_ns
-        timeout_ms = 0 if due <= now else <int>min(<uint64_t>POLL_MS, (due - now) // 1000000 + 1)
+        timeout_ms = 0 if due <= now else <int>min(<uint64_t>timeout_ms,
+                                                   (due - now) // 1000000 + 1)
     waiting[0].fd = c.fd
     waiting[0].events = POLLIN
     waiting[1].fd = c.wake_fd
@@ -147,7 +156,19 @@ cdef void _poll_idle(CaptureState *c, uint64_t now) noexcept nogil:
         read(c.wake_fd, &junk, sizeof(junk))
 
 
+cdef void _wait_for_copies(CaptureState *c, uint64_t now) noexcept nogil:
+    cdef uint64_t taken = c.mirror.taken
+    c.mirror.taken = 0
+    if taken:
+        _pause(c, taken, c.mirror.size)
+    else:
+        _poll_idle(c, now)
+
+
 cdef void _wait(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
+    if c.mirror != NULL:
+        _wait_for_copies(c, now)
+        return
     if c.busy_poll or xsk_ring_prod__needs_wakeup(c.fill):
         # Drives the NAPI when busy polling; else tells a driver that ran out of fill
         # descriptors that there are some again.
@@ -155,7 +176,7 @@ cdef void _wait(CaptureState *c, uint64_t now, uint32_t taken) noexcept nogil:
     if c.busy_poll:
         return
     if taken:
-        _pause(c, taken)
+        _pause(c, taken, c.rx.size)
     else:
         _poll_idle(c, now)
 

@@ -34,16 +34,17 @@ FLOORS = {
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
-        *("dead_man", "pins"),
+        *("dead_man", "pins", "mirror_attachment"),
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
+        *("_mirrorloop", "_admission"),
         *("_transmit", "_txloop", "_ringloop"),
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
-        *("_objects", "_testrun"),
+        *("_objects", "_testrun", "_copyrings"),
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -74,6 +75,7 @@ ENTRY = {"__main__"}
 NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
+    ("mirror_attachment", "attachment"),  # with rings in place of sockets
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
     ("attachment", "dead_man"),  # ... or to pass by, when its recorder hangs
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
@@ -84,6 +86,9 @@ NEIGHBOURS = {
     ("discard", "files"),  # ... and nowhere a chain of none
     ("bench_lab", "lab"),  # what measures in a lab makes one
     ("_capture", "_loop"),  # the Python face of the loop
+    ("_loop", "_mirrorloop"),  # its part for copies in rings
+    *((part, "_admission") for part in ("_loop", "_mirrorloop")),  # may a record be written
+    *((part, "_state") for part in ("_mirrorloop", "_admission")),
     *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's
     *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches
     ("_transmit", "_txloop"),  # ... and of the one that sends
@@ -99,6 +104,7 @@ NEIGHBOURS = {
     ("filter", "_cbpf"),  # what libpcap makes of an expression
     ("_xsk", "_umem"),  # a socket lies in its memory
     ("_xsk", "_socketcalls"),  # what it asks of the kernel by its descriptor
+    ("_copyrings", "_maps"),  # how many CPUs may have a ring
     ("_txmetadata", "_xsk"),  # both with room for metadata before each packet
     ("_txmetadata", "_umem"),
     ("_plainring", "_umem"),  # the frame pool on plain memory, for tests

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from xdpcap.cli.columns import (
     loss_figure,
+    mirrored_layouts,
     pick_layout,
     queue_label,
     queue_title,
@@ -30,12 +31,16 @@ Account = Mapping[str, Any]
 TITLES = {
     "seen": "seen",
     "passed": "passed",
+    "filtered": "filtered",
+    "sampled_out": "sampled out",
+    "mirrored": "mirrored",
     "redirected": "redirected",
     "received": "received",
     "written": "written",
     "lost": "lost",
     "rx_ring_full": "ring full",
     "rx_dropped": "rx drop",
+    "ring_lost": "ring lost",
     "write_dropped": "write err",
     "unaccounted": "unaccounted",
     "files": "files",
@@ -152,19 +157,31 @@ def _ledger(
         for interface, queue in queues
     ]
     foot = {"queue": Text("total"), **_figures(total)}
-    layout, _ = pick_layout(LAYOUTS, widths_of(titles, [*rows, foot]), width)
+    layout, _ = pick_layout(_layouts(total), widths_of(titles, [*rows, foot]), width)
     return ruled_table(titles, layout, rows, foot, glyphs)
+
+
+def _layouts(total: Account) -> Sequence[Sequence[str]]:
+    """Columns for what this recording did: taken or mirrored, filtered or not."""
+    mirror = _sum(total, "mirrored", "ring_lost") > 0
+    layouts = mirrored_layouts(LAYOUTS) if mirror else [list(layout) for layout in LAYOUTS]
+    left_alone = [name for name in ("filtered", "sampled_out") if total.get(name)]
+    for layout in layouts:
+        if "passed" in layout:
+            at = layout.index("passed") + 1
+            layout[at:at] = left_alone
+    return layouts
 
 
 def _figures(account: Account) -> dict[str, Text]:
     cells = {}
     for name in TITLES:
         if name == "lost":
-            cells[name] = loss_figure(sum(account[place] for place in _PLACES))
+            cells[name] = loss_figure(_sum(account, *_PLACES, "ring_lost"))
         elif name in PLACES:
-            cells[name] = loss_figure(account[name])
+            cells[name] = loss_figure(account.get(name, 0))
         else:
-            cells[name] = Text(format_grouped(account[name]))
+            cells[name] = Text(format_grouped(account.get(name, 0)))
     return cells
 
 

@@ -33,6 +33,23 @@ def pick_layout(
     return layouts[-1], 0
 
 
+# The columns of mirror mode in place of a recording's that takes packets from sockets.
+_MIRRORED = {
+    "redirected": ("mirrored",),
+    "rx_ring_full": ("ring_lost",),
+    "rx_dropped": (),
+    "fill_ring_empty": (),
+}
+
+
+def mirrored_layouts(layouts: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The same layouts for mirror mode, which has rings and no sockets."""
+    return [
+        [name for column in layout for name in _MIRRORED.get(column, (column,))]
+        for layout in layouts
+    ]
+
+
 def widths_of(titles: Mapping[str, str], rows: Iterable[Row]) -> dict[str, int]:
     """The cells that each column needs for its title and all its values."""
     needed = {name: len(title) for name, title in titles.items()}

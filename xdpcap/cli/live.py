@@ -16,6 +16,7 @@ from rich.text import Text
 
 from xdpcap.cli.columns import (
     loss_figure,
+    mirrored_layouts,
     pick_layout,
     queue_label,
     queue_title,
@@ -40,6 +41,7 @@ TITLES = {
     "lost": "lost",
     "rx_ring_full": "ring full",
     "rx_dropped": "rx drop",
+    "ring_lost": "ring lost",
     "fill_ring_empty": "fill empty",
     "write_dropped": "write err",
     "ring": "ring fill",
@@ -47,7 +49,7 @@ TITLES = {
 }
 # Kept from the start, so that the columns do not move while the figures grow.
 STEADY_WIDTHS = {"packets_per_s": 10, "bits_per_s": 8, "received": 13}
-LOSSES = ("lost", "rx_ring_full", "rx_dropped", "fill_ring_empty", "write_dropped")
+LOSSES = (*("lost", "rx_ring_full", "rx_dropped", "ring_lost", "fill_ring_empty", "write_dropped"),)
 
 _ALL_PLACES = ("rx_ring_full", "rx_dropped", "fill_ring_empty", "write_dropped")
 _PLACES = ("rx_ring_full", "rx_dropped", "write_dropped")
@@ -119,7 +121,8 @@ def _table(moment: Moment, accounts: Sequence[QueueAccount], glyphs: Glyphs, wid
     widths["file"] = min(MIN_FILE_WIDTH, whole_file)
     for name, least in STEADY_WIDTHS.items():
         widths[name] = max(widths[name], least)
-    layout, left = pick_layout(LAYOUTS, widths, width)
+    layouts = mirrored_layouts(LAYOUTS) if moment.totals.mirror else LAYOUTS
+    layout, left = pick_layout(layouts, widths, width)
     for row in rows:
         row["file"] = Text(glyphs.cut_left(row["file"].plain, widths["file"] + left), style="dim")
     table = ruled_table(titles, layout, rows, foot, glyphs)

@@ -27,6 +27,12 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
         labelled("attach", Text(verdict.attach_mode)),
     ]
     lines += _labelled("queues", _queues(verdict))
+    if verdict.mirror:
+        lines.append(
+            labelled("mode", Text("mirror: every packet is copied and stays with the host"))
+        )
+    if verdict.sample:
+        lines.append(labelled("sample", Text(verdict.sample)))
     lines.append(labelled("memory", Text(verdict.memory)))
     stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
     lines.append(labelled("clock", Text(f"{verdict.clock}, {stamped}")))

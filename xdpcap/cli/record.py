@@ -22,7 +22,7 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, RecordConfig
+from xdpcap.config import FORMATS, SAMPLES, RecordConfig
 from xdpcap.errors import UsageError
 
 EXAMPLES = """\b
@@ -70,6 +70,19 @@ _section = partial(section, RecordConfig)
         ("-p", "--no-promiscuous-mode"),
         "Do not put the interface into promiscuous mode.",
         {"is_flag": True, "flag_value": False, "default": True},
+    ),
+    (
+        "mirror",
+        ("--mirror",),
+        "Copy the packets and leave them to the host, instead of taking them from it.",
+        FLAG,
+    ),
+    ("sample", ("--sample",), "Record one packet in so many.", takes(COUNT, "N")),
+    (
+        "sample_by",
+        ("--sample-by",),
+        "What one in N is of: count, every N-th packet; flow, all packets of one flow in N.",
+        takes(click.Choice(SAMPLES), "MODE"),
     ),
     ("snaplen", ("-s", "--snaplen"), "Bytes kept of each packet; 0 keeps all.", takes(BYTES)),
     ("netns", ("--netns",), "Network namespace the interface is in.", takes(str, "NAME")),
@@ -195,6 +208,12 @@ _section = partial(section, RecordConfig)
         ("--ring-size",),
         "Descriptors of the receive and of the fill ring, a power of two; without it, one a frame.",
         takes(int, "NUMBER"),
+    ),
+    (
+        "mirror_size_bytes",
+        ("--mirror-size",),
+        "Memory for copied packets with --mirror, a power of two.",
+        takes(SIZE),
     ),
     ("batch", ("--batch",), "Packets taken from the ring at a time.", takes(int, "NUMBER")),
     ("hugepages", ("--hugepages",), "Take the memory from huge pages if there are any.", FLAG),

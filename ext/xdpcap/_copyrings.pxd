@@ -1,0 +1,60 @@
+from libc.stddef cimport size_t
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef extern from "xdpcap_abi.h" nogil:
+    struct xdpcap_meta:
+        uint64_t ts_ns
+        uint32_t origlen
+        uint32_t hash
+        unsigned short vlan_tci
+        unsigned short vlan_proto
+        uint32_t flags
+        uint32_t magic
+
+    struct xdpcap_copy:
+        uint32_t caplen
+        uint32_t cpu
+        uint32_t lost
+        uint32_t verdict
+        xdpcap_meta meta
+
+
+# One ring in memory that the kernel writes.
+cdef struct Lane:
+    uint64_t *producer      # where the kernel writes next, bytes since the start
+    uint64_t *consumer      # up to where we have read
+    unsigned char *data
+    uint64_t mask           # its size is a power of two
+    uint64_t position       # as `consumer`, not yet told to the kernel
+    uint64_t next           # behind the packet that was found last
+    void *base
+    size_t mapped
+
+
+# The rings of one queue: a BPF ring buffer, or a perf ring for each CPU.
+cdef struct CopyRings:
+    bint perf
+    uint32_t lane_count
+    Lane *lanes
+    Lane *found             # where the packet lies that was found last
+    uint32_t cpu_count
+    uint32_t *lost_seen     # by CPU: what its last copy said
+    unsigned char *straight # room for a perf sample that runs over the ring's end
+    uint64_t size           # bytes, all lanes together
+    uint64_t taken          # bytes since the worker last looked
+
+
+cdef bint find_copy(CopyRings *r, xdpcap_copy *head, const unsigned char **packet) noexcept nogil
+cdef void take_copy(CopyRings *r) noexcept nogil
+cdef void release_copies(CopyRings *r) noexcept nogil
+cdef uint64_t bytes_waiting(const CopyRings *r) noexcept nogil
+cdef uint32_t newly_lost(CopyRings *r, const xdpcap_copy *head) noexcept nogil
+
+
+cdef class CopyRing:
+    cdef CopyRings r
+    cdef readonly list descriptors
+    cdef readonly uint32_t queue
+    cdef readonly uint64_t rx_size
+    cdef readonly int fd

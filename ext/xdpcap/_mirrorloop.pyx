@@ -1,0 +1,96 @@
+"""Mirror mode's part of the hot loop: copies from a ring into blocks.
+
+Purpose: what `_loop` does for frames of a socket, for copies in rings.
+Owner: one worker thread a CaptureState.
+Frees: nothing.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from xdpcap._admission cimport may_record
+from xdpcap._blocks cimport sink_commit, sink_failed
+from xdpcap._copyrings cimport (
+    CopyRings,
+    find_copy,
+    newly_lost,
+    release_copies,
+    take_copy,
+    xdpcap_copy,
+)
+from xdpcap._savefile cimport encode_head, encode_tail, record_bound
+from xdpcap._stages cimport *
+from xdpcap._state cimport *
+
+
+cdef inline Reason _record(CaptureState *c, const xdpcap_copy *head,
+                           const unsigned char *packet) noexcept nogil:
+    """Encode one copied packet into the open block."""
+    cdef uint32_t caplen = min(head.caplen, c.encoder.snaplen), before
+    cdef uint64_t ts_ns
+    cdef unsigned char *out
+    cdef Reason reason
+    if sink_failed(c.sink):
+        c.sink.write_dropped += 1
+    else:
+        reason = may_record(c, record_bound(&c.encoder, caplen))
+        if reason != RUN_ON:
+            return reason
+        # The program's own count, so the loss is told by the very packet that follows it.
+        c.encoder.drop_count += newly_lost(c.mirror, head)
+        ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + c.clock_offset_ns)
+        out = c.sink.out
+        before = encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)
+        memcpy(out + before, packet, caplen)
+        sink_commit(c.sink, encode_tail(&c.encoder, out, caplen), caplen)
+        if c.first_ts_ns == 0:
+            c.first_ts_ns = ts_ns
+        c.last_ts_ns = ts_ns
+    c.received += 1
+    c.received_bytes += head.meta.origlen
+    return RUN_ON
+
+
+cdef Reason mirror_batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
+    """Record what is in the rings, up to `want` packets."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    cdef StageClocks *clocks = c.sink.clocks
+    cdef uint32_t done = 0
+    cdef Reason reason = RUN_ON
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_PEEK)
+    while done < want and find_copy(c.mirror, &head, &packet):
+        reason = _record(c, &head, packet)
+        if reason != RUN_ON:
+            break
+        take_copy(c.mirror)
+        done += 1
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_ENCODE)
+    # Once a batch: the kernel's side reads this word for every packet.
+    release_copies(c.mirror)
+    taken[0] = done
+    return reason
+
+
+cdef void mirror_discard(CaptureState *c) noexcept nogil:
+    """Empty the rings after a limit was reached."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    while find_copy(c.mirror, &head, &packet):
+        take_copy(c.mirror)
+        c.beyond_limit += 1
+    release_copies(c.mirror)
+
+
+cdef void mirror_abandon(CaptureState *c) noexcept nogil:
+    """Empty the rings when no file takes their packets any more."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    while find_copy(c.mirror, &head, &packet):
+        take_copy(c.mirror)
+        c.received += 1
+        c.received_bytes += head.meta.origlen
+        c.sink.write_dropped += 1
+    release_copies(c.mirror)

@@ -1,0 +1,64 @@
+"""The recording program on one interface in mirror mode: it copies, and the host keeps its packets.
+
+Owner: the session, as of an `Attachment`.  Frees: close().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from xdpcap._copyrings import CopyRing
+from xdpcap.attachment import Attachment
+from xdpcap.config import RecordConfig
+from xdpcap.net import Link
+from xdpcap.stats import QueueAccount
+from xdpcap.variants import Variant, mirror_variants
+from xdpcap.verdict import QueueVerdict
+
+
+class MirrorAttachment(Attachment):
+    """As an `Attachment`, with rings that packets are copied into in place of sockets."""
+
+    def __init__(
+        self, config: RecordConfig, link: Link, queues: tuple[int, ...], queue_count: int
+    ) -> None:
+        self._rings: dict[int, CopyRing] = {}
+        super().__init__(config, link, queues, queue_count)
+
+    def _builds(self) -> Iterator[Variant]:
+        return mirror_variants()
+
+    def _program_options(self) -> dict[str, Any]:
+        return {**super()._program_options(), "snaplen": self._config.snaplen}
+
+    def _bind(self, queue: int) -> None:
+        self._rings[queue] = CopyRing(queue, self._config.mirror_size_bytes, perf=self.variant.perf)
+
+    def _tell_why_copy(self) -> None:
+        """Nobody has asked for anything else."""
+
+    def start(self) -> None:
+        """Let packets be copied."""
+        for queue, ring in self._rings.items():
+            self.program.bind_ring(queue, ring)
+
+    def source(self, queue: int) -> CopyRing:
+        """Where the worker of a queue takes its packets from."""
+        return self._rings[queue]
+
+    def queue_verdicts(self) -> list[QueueVerdict]:
+        """Copies, of packets of several buffers where the program takes them."""
+        return [QueueVerdict(queue, False, self.variant.multi_buffer) for queue in self._rings]
+
+    def count(self, row: QueueAccount) -> None:
+        """Fill in what the program knows of a queue."""
+        row.mirror = True
+        row.ring_size = self._rings[row.queue].rx_size
+        self._count_verdicts(row)
+
+    def close(self) -> None:
+        """Detach, then free the rings; safe on a half-made object."""
+        super().close()
+        for ring in self._rings.values():
+            ring.close()
