@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
 from recording import Result
 
 from xdpcap.lab import Lab
@@ -41,7 +42,7 @@ class Wire:
 
     def arrived(self) -> int:
         """Packets that the receiver's driver has taken in, once that is all there were."""
-        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S * PATIENCE
         while True:
             now = {k: v - self._before[k] for k, v in self._lab.statistics().items()}
             arrived = self.sent - now["tx_dropped"]

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from patience import PATIENCE
+
 _libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
 
 # Programs and maps are freed after a grace period, a socket's memory by a work item.
@@ -51,7 +53,7 @@ def exists(kind: str, number: int) -> bool:
 def still_there(kind: str, numbers: Iterable[int]) -> set[int]:
     """Those of the ids that the kernel still has after it had time to free them."""
     left = set(numbers)
-    deadline = time.monotonic() + GONE_TIMEOUT_S
+    deadline = time.monotonic() + GONE_TIMEOUT_S * PATIENCE
     while left and time.monotonic() < deadline:
         left = {number for number in left if exists(kind, number)}
         if left:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
 from recording import Recorder, Result
 
 from xdpcap.lab.frames import frame_number
@@ -60,7 +61,12 @@ def run(*argv: str | Path) -> str:
     """A tool's standard output; it must succeed."""
     env = {**os.environ, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
-        [str(a) for a in argv], check=False, capture_output=True, text=True, timeout=60, env=env
+        [str(a) for a in argv],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60 * PATIENCE,
+        env=env,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

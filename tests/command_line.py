@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from xdpcap.cli import main
 
@@ -59,5 +60,9 @@ def session_double(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleNamespac
 def xdpcap(*argv: str, **settings: Any) -> subprocess.CompletedProcess[str]:
     """The real program, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "xdpcap", *argv], text=True, timeout=30, check=False, **settings
+        [sys.executable, "-m", "xdpcap", *argv],
+        text=True,
+        timeout=30 * PATIENCE,
+        check=False,
+        **settings,
     )

@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from xdpcap import kernel
+
 _OLDER = """
 import os
 _real = os.uname()
@@ -29,7 +31,9 @@ socket.socket = _Socket
 
 
 def older_kernel(release: str) -> dict[str, str]:
-    """An environment in which the kernel says that it is `release`."""
+    """An environment in which the kernel says that it is `release`, if it is newer."""
+    if kernel.version() < kernel.parse(release):
+        release = os.uname().release
     return _environment(_OLDER.format(release=release))
 
 

@@ -12,8 +12,10 @@ from forked import ROOT
 from recording import Result
 from xdpcap._bpf import Attached, attached_program
 
+from xdpcap import kernel
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import frame_number
+from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.net import get_link
 from xdpcap.savefile.reader import read_packets
 
@@ -51,5 +53,6 @@ def error_lines(result: Result) -> list[str]:
 
 def load_on(lab: Lab) -> subprocess.Popen[bytes]:
     """A process that sends at full rate until it is killed."""
+    kernel.require(LIVE_FRAMES_SINCE, "traffic at full rate")
     code = "from xdpcap.lab.traffic import _blast\n_blast(100_000_000, 60, None, None)"
     return in_netns(lab.tx_ns, subprocess.Popen, [sys.executable, "-c", code], cwd=ROOT)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+from patience import PATIENCE
 from xdpcap._bpf import attached_program
 
 from xdpcap.lab import Lab, in_netns
@@ -102,7 +103,7 @@ class Recorder:
 
     def wait_ready(self, timeout_s: float = 20.0) -> None:
         """Return once packets are taken; AssertionError when it ended or takes too long."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         quiet = {"-q", "--quiet"} & set(self.command)
         attached_since = None
         while READY not in self._stderr.read_bytes():
@@ -117,7 +118,7 @@ class Recorder:
 
     def wait_for(self, condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
         """The condition's value once it is true; AssertionError when it stays false."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         while not (value := condition()):
             assert time.monotonic() < deadline, f"waited in vain; so far: {self.stderr}"
             time.sleep(POLL_S)
@@ -135,7 +136,7 @@ class Recorder:
         if number is not None and self.process.poll() is None:
             self.send_signal(number)
         try:
-            self.process.wait(timeout_s)
+            self.process.wait(timeout_s * PATIENCE)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(

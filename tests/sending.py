@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import forked
+from patience import PATIENCE
 
 from xdpcap.lab import Lab, in_netns
 
@@ -71,7 +72,7 @@ class Replay:
         """What it left, once it has ended by itself."""
         started = time.monotonic()
         try:
-            stdout, stderr = self.process.communicate(timeout=timeout_s)
+            stdout, stderr = self.process.communicate(timeout=timeout_s * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, stderr = self.process.communicate()

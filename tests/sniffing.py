@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from captured import contents
+from patience import PATIENCE
 
 from xdpcap.lab import in_netns
 
@@ -48,11 +49,11 @@ class Tcpdump:
         After the timeout what it has.  AssertionError when it lost packets itself.
         """
         wanted = FILE_HEADER + count * RECORD_HEADER + size
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + timeout_s * PATIENCE
         while self._path.stat().st_size < wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         self._process.send_signal(signal.SIGINT)
-        _, said = self._process.communicate(timeout=10)
+        _, said = self._process.communicate(timeout=10 * PATIENCE)
         dropped = re.search(r"(\d+) packets? dropped by kernel", said)
         assert dropped is not None and dropped[1] == "0", said
         return contents([self._path])

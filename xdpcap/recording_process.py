@@ -13,7 +13,9 @@ from typing import Any
 
 from xdpcap.errors import XdpcapError
 
-READY_TIMEOUT_S = 20.0
+# One that can't start ends, and says why: this is for one that hangs.  A NIC's link may take 15 s,
+# and Python's imports on a machine that does much else as long.
+READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 15.0
 
 

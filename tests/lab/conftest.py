@@ -10,15 +10,17 @@ import contextlib
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recording import Recorder
 
-from xdpcap.errors import KernelError
+from xdpcap import kernel
+from xdpcap.errors import KernelError, UsageError
 from xdpcap.lab import Lab, sweep
+from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 
 # What a machine may lack: privileges, or a kernel with namespaces, veth and AF_XDP.
 LACKING = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -49,6 +51,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.environ.get("XDPCAP_REQUIRE_LAB") == "1":
         pytest.fail(f"{reason} (XDPCAP_REQUIRE_LAB=1)", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A test that asks for traffic at full rate skips on a kernel that has none to give."""
+    try:
+        return (yield)
+    except UsageError as exc:
+        if kernel.version() < LIVE_FRAMES_SINCE and str(exc).startswith("traffic at full rate"):
+            pytest.skip(str(exc))
+        raise
 
 
 @pytest.fixture

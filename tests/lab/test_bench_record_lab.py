@@ -14,6 +14,7 @@ import forked
 import pytest
 from accounts import Wire, in_file
 from captured import numbers
+from patience import PATIENCE
 from xdpcap._bpf import attached_program
 
 from xdpcap.lab import Lab, in_netns
@@ -40,7 +41,7 @@ class Bench:
 
     def report(self) -> dict[str, Any]:
         """What it prints in the end."""
-        stdout, stderr = self.process.communicate(timeout=30)
+        stdout, stderr = self.process.communicate(timeout=30 * PATIENCE)
         assert (self.process.returncode, stderr) == (0, "")
         found: dict[str, Any] = json.loads(stdout)
         assert found["problems"] == []

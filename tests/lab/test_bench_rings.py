@@ -16,6 +16,7 @@ import forked
 import pytest
 from captured import contents
 from forked import ROOT
+from patience import PATIENCE
 
 from xdpcap import net
 from xdpcap.lab import in_netns
@@ -49,7 +50,7 @@ def ended(process, *, stop=False):
     """Its result; `stop` ends it by SIGINT."""
     if stop:
         process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=30 * PATIENCE)
     assert process.returncode == 0, stderr
     return json.loads(stdout)
 

@@ -14,6 +14,7 @@ from packets import ICMP, TCP, UDP, arp, ip_packet
 from scapy.layers import inet, inet6
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
+from since import FRAGS
 from toeplitz import symmetric_hash
 from xdpcap._bpf import Program
 from xdpcap._testrun import run_once
@@ -22,6 +23,8 @@ from xdpcap._xsk import Xsk
 
 import xdpcap
 from xdpcap.errors import UsageError
+
+pytestmark = FRAGS
 
 PROGRAMS = Path(xdpcap.__file__).parent / "_programs"
 PORTS = (40000, 53)

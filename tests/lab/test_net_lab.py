@@ -9,7 +9,9 @@ import threading
 import time
 
 import pytest
+from patience import PATIENCE
 from pyroute2 import IPRoute
+from since import VETH_CHANNELS
 from veth_namespaces import (
     add_veth,
     delete_link,
@@ -44,7 +46,7 @@ def here():
 
 def events_of(watch, name, timeout_s=2.0):
     """The watch's events about one link, once there are any."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     found = []
     while not found and time.monotonic() < deadline:
         found += [event for event in watch.read() if event.name == name]
@@ -258,6 +260,7 @@ def test_waiting_for_carrier_ends_at_the_timeout_or_when_told_to_stop(here):
 # --- queues
 
 
+@VETH_CHANNELS
 def test_all_the_queues_of_a_veth_are_counted_and_chosen(here):
     add_veth("va", "vb", queues=4)
     found = channels("va")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import PATIENCE
 
 from xdpcap import privileges
 
@@ -14,7 +15,9 @@ FOUR = "+net_admin,+net_raw,+bpf,+perfmon"
 def run(code, *wrapper):
     """What a Python program prints, started through the wrapper."""
     command = [*wrapper, sys.executable, "-c", code]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60 * PATIENCE
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
+from since import FRAGS, TAI, TEST_RUN
 from xdpcap._bpf import Program
 from xdpcap._maps import Verdicts
 from xdpcap._testrun import run_once
@@ -32,12 +33,13 @@ QUEUES = 3
 CLOCKS = {"tai": time.CLOCK_TAI, "monotonic": time.CLOCK_MONOTONIC}
 # Every variant with every clock it knows.
 VARIANTS = [
-    ("frags", "tai"),
-    ("frags", "monotonic"),
-    ("plain", "tai"),
+    pytest.param("frags", "tai", marks=[FRAGS, TAI]),
+    pytest.param("frags", "monotonic", marks=FRAGS),
+    pytest.param("plain", "tai", marks=TAI),
     ("plain", "monotonic"),
     ("legacy", "monotonic"),
 ]
+BUILDS = [pytest.param("frags", marks=FRAGS), "plain", "legacy"]
 SIZES = (14, 60, 61, 64, 590, 1514, 3000)
 
 
@@ -63,6 +65,7 @@ def packet(size: int) -> bytes:
     return numbered_frame(size, size) if size >= 50 else bytes(range(size))
 
 
+@TEST_RUN
 @pytest.mark.parametrize(("variant", "clock"), VARIANTS)
 @in_receiver
 def test_a_queue_without_a_socket_passes_its_packets_unchanged(lab, variant, clock):
@@ -74,6 +77,7 @@ def test_a_queue_without_a_socket_passes_its_packets_unchanged(lab, variant, clo
         assert program.verdicts() == [NOTHING, passed, NOTHING]
 
 
+@TEST_RUN
 @pytest.mark.parametrize(("variant", "clock"), VARIANTS)
 @in_receiver
 def test_a_queue_with_a_socket_redirects_its_packets_with_a_header_before_them(lab, variant, clock):
@@ -98,6 +102,7 @@ def test_a_queue_with_a_socket_redirects_its_packets_with_a_header_before_them(l
         assert program.verdicts() == [NOTHING, NOTHING, redirected]
 
 
+@TEST_RUN
 @in_receiver
 def test_the_header_is_32_bytes_and_its_mark_stands_last(lab):
     # 32 is what bpf_xdp_adjust_meta() takes before kernel 6.4; the reader finds the
@@ -109,7 +114,8 @@ def test_the_header_is_32_bytes_and_its_mark_stands_last(lab):
     assert int.from_bytes(header[-4:], "little") == CONSTANTS["XDPCAP_META_MAGIC"]
 
 
-@pytest.mark.parametrize("variant", ["frags", "plain", "legacy"])
+@TEST_RUN
+@pytest.mark.parametrize("variant", BUILDS)
 @in_receiver
 def test_releasing_a_queue_gives_its_packets_back_to_the_kernel(lab, variant):
     with load(variant, "monotonic") as program, socket_on(program, 0):
@@ -122,7 +128,8 @@ def test_releasing_a_queue_gives_its_packets_back_to_the_kernel(lab, variant):
         )
 
 
-@pytest.mark.parametrize("variant", ["frags", "plain", "legacy"])
+@TEST_RUN
+@pytest.mark.parametrize("variant", BUILDS)
 @in_receiver
 def test_a_queue_beyond_the_maps_passes_and_counts_nowhere(lab, variant):
     with load(variant, "monotonic", queues=2) as program:
@@ -132,6 +139,7 @@ def test_a_queue_beyond_the_maps_passes_and_counts_nowhere(lab, variant):
             pass
 
 
+@FRAGS
 @in_receiver
 def test_the_length_of_a_packet_of_several_buffers_counts_all_of_them(lab):
     jumbo = numbered_frame(9000, 1)
@@ -192,6 +200,7 @@ def test_what_the_verifier_says_last_is_in_the_error(tmp_path):
     assert "\n" not in said
 
 
+@TEST_RUN
 def test_an_object_without_our_program_says_so(tmp_path):
     path = compiled(tmp_path, "return XDP_PASS;")
     with Program(str(path)) as program:  # the body is sound, so the name is what matters

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from accounts import check_books
 from captured import capinfos, contents, flushed, parts, run
+from patience import PATIENCE
 
 from xdpcap.lab.frames import mixed_frames, numbered_frame
 from xdpcap.lab.traffic import Sender, send_frames
@@ -53,7 +54,7 @@ def writes_around_the_page_cache(recorder) -> bool:
 
 def wait_for_content(recorder, part, expected, timeout_s=SOON_S):
     """Until the file being written has exactly these packets, whole."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s * PATIENCE
     while (found := flushed(part)) != expected:
         assert time.monotonic() < deadline, f"{len(found)} of {len(expected)}; {recorder.stderr}"
         time.sleep(0.01)

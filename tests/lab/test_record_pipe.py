@@ -14,6 +14,7 @@ import time
 
 import pytest
 from accounts import Wire
+from patience import PATIENCE
 
 from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame
 from xdpcap.lab.traffic import send_frames
@@ -144,7 +145,7 @@ def test_a_packet_comes_out_of_the_pipe_within_the_flush_interval(lab, record_in
     data = b""
     for number in range(3):
         send_frames(lab, [numbered_frame(60, number)])
-        deadline = time.monotonic() + SOON_S
+        deadline = time.monotonic() + SOON_S * PATIENCE
         while len(list(read_packets(io.BytesIO(data)))) <= number if data else True:
             assert time.monotonic() < deadline
             data += behind.read_for(0.02)
@@ -203,7 +204,7 @@ def test_a_reader_that_goes_away_ends_the_recording_and_every_packet_is_counted(
     behind = Behind("head", "-c", "5000")
     recorder = record_into(behind, "--flush-interval", "50ms", lab=lab)
     wire = Wire(lab)
-    deadline = time.monotonic() + SOON_S
+    deadline = time.monotonic() + SOON_S * PATIENCE
     while recorder.process.poll() is None:
         assert time.monotonic() < deadline, recorder.stderr
         wire.send([numbered_frame(600, wire.sent)])

@@ -15,6 +15,7 @@ from accounts import Wire, check_books
 from captured import contents, packets
 from elsewhere import older_kernel
 from inside import in_receiver
+from patience import PATIENCE
 from xdpcap._bpf import Program
 from xdpcap._capture import Capture
 from xdpcap._sink import FileSink
@@ -64,7 +65,7 @@ class LibraryRecorder:
         program.detach()
 
     def wait_for(self, count: int) -> None:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + WAIT_S * PATIENCE
         while self.sink.counters[0] < count:
             assert time.monotonic() < deadline, self.sink.counters
             time.sleep(0.005)

@@ -12,6 +12,7 @@ from itertools import pairwise
 import pytest
 from captured import contents, of_queue, packets, run
 from packets import ip_packet
+from patience import PATIENCE
 from sending import SECOND_NS, Replay, pcap_file, timed_pcap
 from sniffing import Tcpdump
 
@@ -260,7 +261,7 @@ def send_beside(frames):
 def test_verify_finds_what_another_sends_meanwhile(lab, tmp_path):
     file = pcap_file(tmp_path / "in.pcap", numbered(2000))
     first = Replay(lab, [file, "--pps", "1000", "--verify", f"{lab.rx_ns}:rx0"])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * PATIENCE
     while lab.statistics()["rx_packets"] < 100:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -274,7 +275,7 @@ def test_verify_finds_what_another_sends_meanwhile(lab, tmp_path):
 
 
 def started(lab):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 20 * PATIENCE
     while lab.statistics()["tx_packets"] < 10:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -23,6 +23,7 @@ from xdpcap.net import netns
 T = TypeVar("T")
 
 PREFIX = "xdpcap-"
+CHILD_TIMEOUT_S = 60
 _NAME = re.compile(rf"{PREFIX}(?P<pid>\d+)-\d+-(rx|tx)")
 _counter = itertools.count()
 
@@ -35,6 +36,8 @@ def new_names() -> tuple[str, str]:
 
 def create(name: str) -> None:
     """Make a namespace.  Raises KernelError."""
+    # pyroute2 forks for it, and gives the child 2 s: too few on a machine with much else to do.
+    pyroute2.config.default_communicate_timeout = CHILD_TIMEOUT_S
     try:
         pyroute2.netns.create(name)
     except OSError as exc:

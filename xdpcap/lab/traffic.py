@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from xdpcap import kernel
 from xdpcap._generator import Generator
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
@@ -32,6 +33,9 @@ from xdpcap.errors import UsageError
 from xdpcap.lab.frames import NUMBER_OFFSET, NUMBERED_RANGE, blasted_frame
 from xdpcap.lab.namespaces import in_netns
 from xdpcap.lab.pair import TX_IFINDEX, TX_NAME, Lab
+
+# BPF_F_TEST_XDP_LIVE_FRAMES.
+LIVE_FRAMES_SINCE = (5, 18)
 
 GENERATOR = Path(__file__).parent.parent / "_programs" / "generator.bpf.o"
 
@@ -140,7 +144,7 @@ def blast(
 
     `queue` pins the sending thread to a CPU whose frames land on that RX queue; None
     leaves the CPU, and so the queue, to the scheduler.  Raises UsageError for a size
-    that live frames can't have, and when no CPU leads to the queue.
+    that live frames can't have, on a kernel without them, and when no CPU leads to the queue.
     """
     longest = min(BLAST_MAX_BYTES, longest_frame(lab))
     if not NUMBERED_RANGE.start <= size <= longest:
@@ -152,6 +156,7 @@ def blast(
 
 
 def _blast(count: int, size: int, pps: float | None, cpu: int | None) -> int:
+    kernel.require(LIVE_FRAMES_SINCE, "traffic at full rate")
     if cpu is not None:
         os.sched_setaffinity(0, {cpu})  # this thread alone, which ends with the blast
     template = blasted_frame(size, 0)

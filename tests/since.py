@@ -1,0 +1,30 @@
+"""Which kernel a test needs, where that is newer than what the product needs.
+
+    @MULTI_BUFFER
+    def test_...
+
+Such a test skips on older kernels; guests run the lab on all of them (tests/vm).  One that asks
+for `blast` without it skips by itself (lab/conftest.py).
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from xdpcap import kernel
+
+
+def since(version: kernel.Version, what: str) -> pytest.MarkDecorator:
+    """A mark for tests that need this kernel for `what`."""
+    number = ".".join(map(str, version))
+    return pytest.mark.skipif(kernel.version() < version, reason=f"{what}: Linux {number}")
+
+
+# BPF_PROG_TEST_RUN took no xdp_md, and so no queue, before (net/bpf/test_run.c).
+TEST_RUN = since((5, 15), "one packet through a program as from a queue")
+# ethtool -l and -L of a veth (drivers/net/veth.c, veth_set_channels()).
+VETH_CHANNELS = since((5, 15), "channels of a veth")
+# BPF_F_XDP_HAS_FRAGS.
+FRAGS = since((5, 18), "a program for packets of several buffers")
+TAI = since((6, 1), "bpf_ktime_get_tai_ns()")
+MULTI_BUFFER = since((6, 6), "packets of several frames")
