@@ -30,7 +30,7 @@ demo: setup ## record real traffic in a private network and show it
 test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k word"
 	$(SUDO) $(PYTEST) tests/unit tests/conformance tests/lab benchmarks
 
-vm-smoke: setup ## zero-copy on virtio_net and igb in two guests (Linux 7.2, downloaded once)
+vm-smoke: setup ## zero-copy on virtio_net and igb in a guest (Linux 7.2, downloaded once)
 	@tests/vm/matrix --smoke
 
 vm: setup ## every supported kernel and NIC in guests, 20 minutes; VM_ARGS=--record writes the table

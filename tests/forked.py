@@ -85,21 +85,21 @@ def execute(arguments: Sequence[object], env: dict[str, str], **options: Any) ->
 
 def _adopt(request: dict[str, Any], descriptors: list[int]) -> int:
     """Have the command started as a child of this process; its process id."""
-    importer = _importer()
+    parent = importer()
     # The child's parent ends at once; the child then falls to the nearest subreaper.  Only
     # for so long: what a child leaves behind is not ours to wait for.
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         packed = array.array("i", descriptors)
-        importer.sendmsg(
+        parent.sendmsg(
             [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, packed)]
         )
-        pid = int(importer.recv(32))
+        pid = int(parent.recv(32))
         while _parent_of(pid) != os.getpid():
             time.sleep(0.0002)
     finally:
         _libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
-    importer.send(b"go")
+    parent.send(b"go")
     return pid
 
 
@@ -108,7 +108,7 @@ def _parent_of(pid: int) -> int:
 
 
 @functools.cache
-def _importer() -> socket.socket:
+def importer() -> socket.socket:
     """The process that has imported the command, started at the first use."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):

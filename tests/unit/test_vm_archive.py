@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "vm"))
-
-from guests import matrix
+from guests import matrix, suite
 from guests.archive import Archive, _natural
 from guests.cache import GuestError
 from guests.images import prepare
@@ -53,6 +49,25 @@ def test_a_kernel_that_is_not_in_the_matrix_is_refused_with_those_that_are() -> 
         GuestError, match=r"no kernel 4\.19 here; choose among 5\.10, 6\.1, 6\.12, 7\.2"
     ):
         prepare(["4.19"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "usage: tests/vm/run KERNEL NICS"),
+        (["7.2"], "usage: tests/vm/run KERNEL NICS"),
+        (["4.19", "igb"], "no kernel 4.19 here; choose among 5.10, 6.1, 6.12, 7.2"),
+        (["7.2", "e1000"], "no NICs 'e1000'; choose among veth, virtio, "),
+        (["7.2", "igb", "tests/lab/test_none.py"], "no tests at tests/lab/test_none.py"),
+        (["7.2", "igb", "test_none.py::test_it"], "no tests at test_none.py::test_it"),
+        (["7.2", "igb", "--"], "no command after --"),
+    ],
+)
+def test_what_can_not_be_run_is_refused_before_anything_is_fetched(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert suite.main(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_versions_are_compared_as_numbers() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "vm"))
 
 from guests.table import BEGIN, END, README, RESULTS, markdown, with_table
 

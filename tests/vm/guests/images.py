@@ -18,7 +18,7 @@ from pathlib import Path
 
 from guests.archive import KERNEL_SUITES, Archive, qemu_suite
 from guests.archive import release as debian_release
-from guests.cache import GuestError, cache_dir, locked
+from guests.cache import AskedWrongly, GuestError, cache_dir, locked
 from guests.initramfs import initramfs, kernel_image
 
 INIT = Path(__file__).parent / "init"
@@ -57,7 +57,7 @@ def prepare(kernels: Sequence[str]) -> tuple[Qemu, dict[str, Images]]:
     """
     for kernel in kernels:
         if kernel not in KERNEL_SUITES:
-            raise GuestError(f"no kernel {kernel} here; choose among {', '.join(KERNEL_SUITES)}")
+            raise AskedWrongly(f"no kernel {kernel} here; choose among {', '.join(KERNEL_SUITES)}")
     cache = cache_dir()
     with locked(cache):
         lacking = [kernel for kernel in kernels if not _is_made(cache / kernel)]

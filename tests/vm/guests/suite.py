@@ -1,149 +1,195 @@
-"""One row: the suite in a guest of one kernel with one kind of NIC, and what came of it."""
+"""The suite in a guest of one kernel with some kinds of NICs, and what came of each."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from guests.archive import KERNEL_SUITES
-from guests.cache import GuestError, cache_dir, locked
+from guests.cache import AskedWrongly, GuestError, cache_dir, keep, locked, scratch
 from guests.images import Images, Qemu, prepare
-from guests.machine import ROOT, Run, discard, run, scratch
-from guests.nics import NICS
+from guests.lab import lab_tests
+from guests.machine import ROOT, Run, run
+from guests.nics import NICS, kinds
+from guests.rows import LAB_NICS, Row, rows_of
 
 SUITE = "tests/vm/zero_copy"
 # Without what the suite does not use: under emulation its import takes 20 s.
 LEAN = ("-p", "no:benchmark", "-p", "no:hypothesispytest", "-o", "addopts=-ra")
-# What of the lab's own suite every kernel runs on its veth.  All of it is made for a kernel of
-# today, and takes an hour under emulation: tests/vm/run 7.2 veth tests/lab
-LAB = (
-    "tests/lab/test_record_command.py::test_each_queue_has_its_own_file_with_its_own_packets",
-    "tests/lab/test_record_command.py"
-    "::test_the_program_of_a_killed_recording_is_gone_and_the_next_one_starts",
-    "tests/lab/test_record_limits.py"
-    "::test_a_recording_of_so_many_packets_ends_by_itself_with_exactly_these",
-    "tests/lab/test_record_rotation.py::test_each_file_has_exactly_as_many_packets_as_asked",
-    "tests/lab/test_ledger.py::test_a_tiny_ring_under_a_generic_program_counts_every_packet_too",
-    "tests/lab/test_replay.py::test_all_kinds_of_frames_arrive_as_tcpdump_sees_them_too",
-    "tests/lab/test_replay.py::test_several_files_standard_input_and_gzip_are_one_row_of_packets",
-    "tests/lab/test_replay.py::test_an_interface_that_is_not_there_or_down_is_one_line",
-)
 PYTHON = ROOT / ".venv/bin/python"
 # Compiled beforehand: a guest would do it at every start.
-WARM = "import pytest, xdpcap.bench_record, xdpcap.replay, xdpcap.ring_bench, xdpcap.split"
+PYCACHE = ROOT / "build/guests-pycache"
+WARM = "import sys; sys.path.insert(0, 'tests'); import forked; forked.import_all()"
+INTERRUPTED = 130
+USAGE = f"""\
+usage: tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]
+  KERNEL  {" ".join(KERNEL_SUITES)}
+  NICS    {" ".join(NICS)}, or several: igb,virtio
+Without tests among the arguments it runs {SUITE}; tests/README.md has more."""
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A kernel, and the kinds of NICs that it has a pair of each."""
+
+    kernel: str
+    nics: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """For people and file names."""
+        return "-".join((self.kernel, *self.nics))
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a row has shown: pytest's closing line, the suite's facts, and the run."""
+    """What a guest has shown: a row for each kind of NIC, and the run itself."""
 
-    kernel: str
-    nics: str
-    summary: str
-    facts: dict[str, Any]
+    guest: Guest
+    rows: Sequence[Row]
     run: Run
+    kept: Path | None
 
     @property
     def passed(self) -> bool:
-        """Every test passed and the kernel is unharmed."""
-        return self.run.code == 0 and not self.run.damage
+        """Every test passed and the kernel is unharmed: damage is the whole guest's."""
+        return self.run.passed
 
 
 def warm() -> None:
-    """Compile what the tests import into the cache, where guests find it."""
-    if not PYTHON.is_file():
-        raise GuestError("no .venv; run `make setup` first")
+    """Compile what the tests import into the checkout's build/, where guests find it."""
     with locked(cache_dir()):
         kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        writing = {**kept, "PYTHONPYCACHEPREFIX": str(cache_dir() / "pycache")}
+        writing = {**kept, "PYTHONPYCACHEPREFIX": str(PYCACHE)}
         subprocess.run([PYTHON, "-c", WARM], check=True, cwd=ROOT, env=writing)
-        here = {**writing, "XDPCAP_VM_KERNEL": "7.2", "XDPCAP_VM_NICS": "veth"}
+        here = {**writing, "XDPCAP_VM_KERNEL": "7.2", "XDPCAP_VM_NICS": LAB_NICS}
         collect = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *LEAN, "--collect-only", "-q"]
-        subprocess.run([*collect, SUITE, *LAB], check=True, cwd=ROOT, env=here,
+        subprocess.run([*collect, SUITE, "tests/lab"], check=True, cwd=ROOT, env=here,
                        stdout=subprocess.DEVNULL)  # fmt: skip
 
 
 def test(
     qemu: Qemu,
     images: Images,
-    row: tuple[str, str],
+    guest: Guest,
     arguments: Sequence[str],
+    *,
+    stop: threading.Event,
     follow: Callable[[str], None] | None = None,
 ) -> Outcome:
     """Boot the guest and run pytest in it; without a path in its `arguments`, the suite.
 
-    What follows a `--` is a command of its own, without pytest.
+    What follows a `--` is a command of its own, without pytest.  `stop` ends the guest.
     """
-    chosen = list(arguments)
-    named = any((ROOT / word.partition("::")[0]).exists() for word in chosen)
-    if chosen[:1] != ["--"] and not named:
-        chosen = [*LEAN, *chosen, SUITE, *(LAB if row[1] == "veth" else ())]
-    kernel, nics = row
-    directory = scratch()
     environment = {
-        "PYTHONPYCACHEPREFIX": str(cache_dir() / "pycache"),
+        "PYTHONPYCACHEPREFIX": str(PYCACHE),
         "PYTHONDONTWRITEBYTECODE": "1",
         "XDPCAP_REQUIRE_LAB": "1",
-        "XDPCAP_VM_KERNEL": kernel,
-        "XDPCAP_VM_NICS": nics,
+        "XDPCAP_VM_KERNEL": guest.kernel,
+        "XDPCAP_VM_NICS": ",".join(guest.nics),
         "XDPCAP_VM_FACTS": "/out/facts.json",
     }
-    command = [str(PYTHON), "-m", "pytest", "-p", "no:cacheprovider", *chosen]
-    if chosen[:1] == ["--"]:
-        command = chosen[1:]
-    done = run(
-        qemu, images, nics, command,
-        environment=environment, directory=directory, follow=follow,
-    )  # fmt: skip
-    facts = directory / "facts.json"
-    return Outcome(
-        kernel, nics, _summary(done.output),
-        json.loads(facts.read_text()) if facts.exists() else {}, done,
-    )  # fmt: skip
+    with scratch() as directory:
+        done = run(
+            qemu, images, guest.nics, _command(guest, arguments),
+            environment=environment, directory=directory, stop=stop, follow=follow,
+        )  # fmt: skip
+        facts = directory / "facts.json"
+        told = json.loads(facts.read_text()) if facts.exists() else {}
+        rows = rows_of(guest.kernel, guest.nics, directory / "results.xml", told)
+        bad = not done.passed and not stop.is_set()
+        return Outcome(guest, rows, done, keep(directory, guest.title) if bad else None)
 
 
-def _summary(output: str) -> str:
-    """pytest's closing line without its rules."""
-    found = re.findall(r"^=+ (.*(?:passed|failed|error|no tests ran).*?) =+$", output, re.M)
-    return re.sub(r" in [\d.]+s.*", "", found[-1]) if found else "no result"
+def _command(guest: Guest, arguments: Sequence[str]) -> list[str]:
+    if arguments[:1] == ["--"]:
+        return list(arguments[1:])
+    chosen = list(arguments)
+    if not any(_is_there(word) for word in chosen):
+        lab = lab_tests(guest.kernel) if LAB_NICS in guest.nics else ()
+        chosen = [*LEAN, "--junitxml=/out/results.xml", *chosen, SUITE, *lab]
+    return [str(PYTHON), "-m", "pytest", "-p", "no:cacheprovider", *chosen]
+
+
+def _is_there(word: str) -> bool:
+    return (ROOT / word.partition("::")[0]).exists()
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Raise AskedWrongly for what a guest need not be booted for."""
+    if arguments[:1] == ["--"]:
+        if not arguments[1:]:
+            raise AskedWrongly("no command after --")
+        return
+    for word in arguments:
+        if re.match(r"tests/|[^-].*\.py(::|$)", word) and not _is_there(word):
+            raise AskedWrongly(f"no tests at {word}")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """Ctrl-C, SIGTERM and a terminal that closes set the event, and exit with 130.
+
+    Once: while guests are ended and what they left is removed, nothing interrupts again.
+    """
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(*_: object) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        stop.set()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(argv: Sequence[str]) -> int:
     """`tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]`, with its exit code."""
+    if argv[:1] in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
     if len(argv) < 2 or argv[0].startswith("-"):
-        print(
-            "usage: tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]\n"
-            f"  KERNEL  {' '.join(KERNEL_SUITES)}\n  NICS    {' '.join(NICS)}",
-            file=sys.stderr,
-        )
+        print(USAGE, file=sys.stderr)
         return 2
     kernel, nics, *arguments = argv
     try:
-        if nics not in NICS:
-            raise GuestError(f"no NICs {nics!r}; choose among {', '.join(NICS)}")
-        qemu, images = prepare([kernel])
-        warm()
-        outcome = test(
-            qemu, images[kernel], (kernel, nics), arguments,
-            lambda text: print(text, end="", flush=True),
-        )  # fmt: skip
+        with interruptible() as stop:
+            guest = Guest(kernel, kinds(nics))
+            _check(arguments)
+            qemu, images = prepare([kernel])
+            warm()
+            outcome = test(
+                qemu, images[kernel], guest, arguments,
+                stop=stop, follow=lambda text: print(text, end="", flush=True),
+            )  # fmt: skip
     except GuestError as exc:
         print(f"tests/vm/run: {exc}", file=sys.stderr)
-        return 1
+        return exc.exit_code
     if outcome.run.damage:
         print(f"\nthe guest's kernel:\n{outcome.run.damage}", file=sys.stderr)
     print(
-        f"[{images[kernel].release}, {NICS[nics].title}: booted in "
-        f"{outcome.run.boot_seconds:.0f} s, {outcome.run.seconds:.0f} s in all]"
+        f"[{images[kernel].release}, {', '.join(NICS[kind].title for kind in guest.nics)}: "
+        f"booted in {outcome.run.boot_seconds:.0f} s, {outcome.run.seconds:.0f} s in all]"
     )
-    discard(outcome.run.directory)
-    return outcome.run.code or (1 if outcome.run.damage else 0)
+    return outcome.run.code or (0 if outcome.passed else 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Fixtures of the suite that runs in a guest: its NICs, and what is to be expected of them.
 
-`tests/vm/run` sets XDPCAP_VM_KERNEL and XDPCAP_VM_NICS; without them the suite has no guest to
-run in, and does not begin.
+`tests/vm/run` sets XDPCAP_VM_KERNEL and XDPCAP_VM_NICS (kinds, with commas between them); without
+them the suite has no guest to run in, and does not begin.  Every test runs on each kind, one kind
+after the other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from facts import Expected, expected_of
 from nic_pair import NicPair
@@ -22,12 +24,15 @@ from sending import Replay
 
 from xdpcap.lab import Lab
 
-KERNEL, NICS = os.environ.get("XDPCAP_VM_KERNEL", ""), os.environ.get("XDPCAP_VM_NICS", "")
+KERNEL = os.environ.get("XDPCAP_VM_KERNEL", "")
+KINDS = [kind for kind in os.environ.get("XDPCAP_VM_NICS", "").split(",") if kind]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not (KERNEL and NICS):
+    if not (KERNEL and KINDS):
         pytest.exit("this suite runs in a guest: tests/vm/run KERNEL NICS", returncode=2)
+    # On the guest's other CPU, while the tests are collected.
+    forked.importer()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,29 +41,50 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what this guest has to show: `zero_copy` and `nics(...)` say where a test belongs."""
-    elsewhere = [item for item in items if not _belongs(item)]
+    """Keep what this guest has to show: `zero_copy` and `nics(...)` say where a test belongs.
+
+    Each is reported with its kind of NIC (guests/rows.py).
+    """
+    elsewhere = []
+    for item in items:
+        kind = _kind(item)
+        if kind is not None and not _belongs(item, kind):
+            elsewhere.append(item)
+        elif kind is not None:
+            item.user_properties.append(("nics", kind))
     config.hook.pytest_deselected(items=elsewhere)
     items[:] = [item for item in items if item not in elsewhere]
 
 
-def _belongs(item: pytest.Item) -> bool:
-    if item.get_closest_marker("zero_copy") and not expected_of(KERNEL, NICS).zero_copy:
+def _kind(item: pytest.Item) -> str | None:
+    """The kind of NIC that a test of this suite is for; None for the lab's own."""
+    parameters = getattr(item, "callspec", None)
+    return parameters.params.get("nics") if parameters else None
+
+
+def _belongs(item: pytest.Item, kind: str) -> bool:
+    if item.get_closest_marker("zero_copy") and not expected_of(KERNEL, kind).zero_copy:
         return False
     wanted = item.get_closest_marker("nics")
-    return wanted is None or NICS in wanted.args
+    return wanted is None or kind in wanted.args
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def nics(request: pytest.FixtureRequest) -> str:
+    """The kind of NIC."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
-def expected() -> Expected:
+def expected(nics: str) -> Expected:
     """What this kernel's driver grants."""
-    return expected_of(KERNEL, NICS)
+    return expected_of(KERNEL, nics)
 
 
 @pytest.fixture(scope="session")
-def pair() -> Iterator[NicPair | Lab]:
+def pair(nics: str) -> Iterator[NicPair | Lab]:
     with contextlib.ExitStack() as stack:
-        yield stack.enter_context(Lab() if NICS == "veth" else NicPair())
+        yield stack.enter_context(Lab() if nics == "veth" else NicPair(nics))
 
 
 @pytest.fixture
@@ -106,9 +132,16 @@ def replay(lab: Any) -> Iterator[Callable[..., Replay]]:
 
 
 @pytest.fixture(scope="session")
-def tell() -> Iterator[Callable[..., None]]:
-    """`tell(zero_copy_rx=True)`: what this guest has shown, for the table of all of them."""
-    told: dict[str, Any] = {"release": os.uname().release}
-    yield lambda **shown: told.update(shown)
+def facts() -> Iterator[dict[str, dict[str, Any]]]:
+    """What each kind of NIC has shown, for the table of all guests."""
+    told: dict[str, dict[str, Any]] = {}
+    yield told
     if path := os.environ.get("XDPCAP_VM_FACTS"):
         Path(path).write_text(json.dumps(told))
+
+
+@pytest.fixture
+def tell(nics: str, facts: dict[str, dict[str, Any]]) -> Callable[..., None]:
+    """`tell(record="zero-copy")`: a fact of these NICs."""
+    mine = facts.setdefault(nics, {"release": os.uname().release})
+    return lambda **shown: mine.update(shown)

@@ -5,7 +5,7 @@ same helpers start the command and send frames.  How many queues there are, and 
 takes seconds to come up, is the NICs' own.
 
 Owner: the thread that entered the context manager.  Frees: leaving it; the NICs go back to the
-first namespace under their first names.
+first namespace under their first names and addresses.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from guests.nics import NICS
 
 from xdpcap import net
 from xdpcap.lab import in_netns, namespaces
@@ -35,17 +37,18 @@ class NicPair:
     mtu = peer_mtu = 1500
     generic = False
 
-    def __init__(self) -> None:
-        self._rx_first, self._tx_first = (_named_by(mac) for mac in (RX_MAC, TX_MAC))
+    def __init__(self, kind: str) -> None:
+        self._first = [(_named_by(mac), mac) for mac in NICS[kind].macs]
         self.rx_ns, self.tx_ns = namespaces.new_names()
 
     def __enter__(self) -> NicPair:
-        for name, namespace, first in self._ends():
+        for (name, namespace, mac), (first, _) in zip(self._ends(), self._first, strict=True):
             namespaces.create(namespace)
             for scope in ("all", "default"):
                 path = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
                 in_netns(namespace, path.write_text, "1")
-            ip("link", "set", first, "down", "netns", namespace, "name", name)
+            ip("link", "set", first, "down", "address", mac)
+            ip("link", "set", first, "netns", namespace, "name", name)
             ip("-n", namespace, "link", "set", name, "arp", "off", "up")
         self.wait_up()
         most = in_netns(self.rx_ns, net.channels, self.rx_name).max_combined
@@ -58,14 +61,15 @@ class NicPair:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for name, namespace, first in self._ends():
-            ip("-n", namespace, "link", "set", name, "down", "netns", "1", "name", first)
+        for (name, namespace, _), (first, mac) in zip(self._ends(), self._first, strict=True):
+            ip("-n", namespace, "link", "set", name, "down", "address", mac)
+            ip("-n", namespace, "link", "set", name, "netns", "1", "name", first)
             namespaces.remove(namespace)
 
     def _ends(self) -> list[tuple[str, str, str]]:
         return [
-            (self.rx_name, self.rx_ns, self._rx_first),
-            (self.tx_name, self.tx_ns, self._tx_first),
+            (self.rx_name, self.rx_ns, self.rx_mac),
+            (self.tx_name, self.tx_ns, self.tx_mac),
         ]
 
     @property

@@ -12,6 +12,7 @@ from captured import contents
 from forked import start
 from nic_pair import NicPair, send
 from observed import attached
+from patience import PATIENCE
 from test_guest_record import check_in_order, record_all
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
@@ -135,7 +136,7 @@ def test_bench_measures_zero_copy_rings(lab, mode):
         namespace, start, ["bench", mode, "-i", end, *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60 * PATIENCE)
     assert process.returncode == 0, stderr
     report = json.loads(stdout)
     assert report["zero_copy"]
