@@ -112,7 +112,7 @@ class Recorder:
             assert time.monotonic() < deadline, f"{self._shown()} is not ready: {self.stderr}"
             if quiet and in_netns(self.lab.rx_ns, attached_program, self.lab.rx_ifindex):
                 attached_since = attached_since or time.monotonic()
-                if time.monotonic() - attached_since > QUIET_READY_S:
+                if time.monotonic() - attached_since > QUIET_READY_S * PATIENCE:
                     return
             time.sleep(POLL_S)
 
