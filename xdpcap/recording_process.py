@@ -14,8 +14,8 @@ from typing import Any
 from xdpcap.errors import XdpcapError
 
 # One that can't start ends, and says why: this is for one that hangs.  A NIC's link may take 15 s,
-# and Python's imports on a machine that does much else as long.
-READY_TIMEOUT_S = 60.0
+# and Python's imports on a machine that does much else a minute.
+READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
 
 
