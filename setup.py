@@ -13,6 +13,7 @@ Two kinds of things are built:
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,8 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("XDPCAP_DEBUG") == "1"
 PROGRAMS = Path("xdpcap/_programs")
+# What programs of users' own are compiled with: `xdpcap --cflags` names the directory.
+HEADERS = ["xdpcap_abi.h"]
 
 # What one source becomes: (source, object, extra defines).
 #   frags   multi-buffer packets, kernel 6.6 and later (XDP_USE_SG)
@@ -138,7 +141,9 @@ def extensions():
 
 def compile_programs(target_dir):
     """Compile every BPF program into target_dir, when its sources are newer."""
-    target_dir.mkdir(parents=True, exist_ok=True)
+    (target_dir / "include").mkdir(parents=True, exist_ok=True)
+    for header in HEADERS:
+        shutil.copy(Path("bpf") / header, target_dir / "include")
     jobs = list(VARIANTS)
     for source in sorted(Path("bpf").glob("*.bpf.c")):
         if source.name != "record.bpf.c":

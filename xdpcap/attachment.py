@@ -11,7 +11,6 @@ import contextlib
 import errno
 import logging
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,11 +32,12 @@ from xdpcap.frame_room import (
 )
 from xdpcap.net import (
     Link,
+    await_carrier,
     claims_zero_copy,
     rx_missed,
     rx_queues_allocated,
-    wait_for_carrier,
 )
+from xdpcap.own_program import count_in_user_space, own_variant
 from xdpcap.stats import QueueAccount
 from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant, variants
@@ -45,7 +45,6 @@ from xdpcap.verdict import QueueVerdict
 
 log = logging.getLogger(__name__)
 
-CARRIER_WAIT_S = 15.0
 # Errors that no other mode would cure.  ENOMEM of an attach is not among them: virtio_net
 # before 5.13 says so when it has no queues to spare (virtnet_xdp_set()).
 _FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV}
@@ -85,7 +84,14 @@ def attach_program(
 
     `options` are more of `Program`'s.
     """
-    program = Program(variant.path, queue_count, clock=variant.clock, **options)
+    program = Program(
+        variant.path,
+        queue_count,
+        clock=variant.clock,
+        name=variant.program,
+        foreign=variant.foreign,
+        **options,
+    )
     try:
         program.attach(link.index, mode, link=kernel.has_bpf_link())
     except UsageError as exc:
@@ -95,21 +101,6 @@ def attach_program(
         program.close()
         raise
     return program
-
-
-def await_carrier(link: Link) -> None:
-    """Wait for a link that had a carrier before a program was attached, or sockets bound.
-
-    Some drivers reset the NIC for either (igb, ixgbe, i40e), and the link is down for seconds.
-    """
-    if not link.carrier or wait_for_carrier(link.name, 0.0):
-        return
-    log.info("%s: the driver has reset the NIC; waiting for its link", link.name)
-    began = time.monotonic()
-    if wait_for_carrier(link.name, CARRIER_WAIT_S):
-        log.info("%s: the link is back after %.1f s", link.name, time.monotonic() - began)
-    else:
-        log.warning("%s: no carrier after %g s; it is not waited for", link.name, CARRIER_WAIT_S)
 
 
 class Attachment:
@@ -166,13 +157,14 @@ class Attachment:
 
     def _attach(self) -> tuple[Program, Variant]:
         wanted, options = self._config.attach, self._program_options()
-        joined = dispatcher.join(self.link, self._map_queues, wanted, **options)
+        own, place = own_variant(self._config, self.link.name), self._config.priority
+        joined = dispatcher.join(self.link, self._map_queues, wanted, own, place, **options)
         if joined is not None:
             return joined
         modes = ("native", "generic") if wanted == "auto" else (wanted,)
         failure: Exception | None = None
         for mode in modes:
-            for variant in self._builds():
+            for variant in [own] if own else self._builds():
                 try:
                     program = attach_program(self.link, variant, self._map_queues, mode, **options)
                     return program, variant
@@ -351,6 +343,9 @@ class Attachment:
     def _count_verdicts(self, row: QueueAccount) -> None:
         """Fill in what the program did with a queue's packets."""
         row.attach_mode = self.attach_mode
+        if not self.program.counts:
+            count_in_user_space(row)
+            return
         verdict = self.program.verdicts()[row.queue]
         for name in VERDICTS:
             setattr(row, name, getattr(verdict, name))
@@ -365,8 +360,8 @@ class Attachment:
             self.missed = now - self._missed_before
 
     def uncovered(self) -> int:
-        """Packets of queues without a socket, which went to the kernel stack."""
-        counts = self.program.verdicts()
+        """Packets of queues without a socket, which went to the kernel stack; 0 if not counted."""
+        counts = self.program.verdicts() if self.program.counts else []
         return sum(v.passed for q, v in enumerate(counts) if q not in self.queues)
 
     def close(self) -> None:

@@ -10,14 +10,15 @@ found out by the session when it opens them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 
 from xdpcap import checks
 from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
 from xdpcap.frame_room import chosen_frame
+from xdpcap.program_file import ProgramFile
 from xdpcap.units import KIB, MIB, format_duration, format_size
 
 STDOUT = "-"
@@ -33,6 +34,8 @@ MAX_SAMPLE = 2**32 - 1
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
+# libxdp has a member's priority in a signed number of 32 bits (BTF of its run config).
+MAX_PRIORITY = (1 << 31) - 1
 # Below this a recorder that merely waits for its turn on a busy machine would let go.
 MIN_DEAD_MAN_S = 0.5
 # The program counts it in milliseconds, in 32 bits.
@@ -60,7 +63,8 @@ class RecordConfig:
     Sizes are in bytes and per queue, times in seconds. None means no limit, for
     `queues` and `cpus` all of them, for `ring_size` and the write buffer what suits the
     rest. `snaplen` 0 keeps whole packets.
-    `post_rotate` is an argument vector, never a shell command.
+    `post_rotate` is an argument vector, never a shell command. `bpf` has the user's own
+    programs, by interface.
     """
 
     interfaces: tuple[str, ...]
@@ -105,6 +109,8 @@ class RecordConfig:
     wait_link: bool = False
     fix_offloads: bool = False
     dead_man_s: float | None = None
+    bpf: Mapping[str, ProgramFile] = field(default_factory=dict)
+    priority: int | None = None
 
     @property
     def rotates(self) -> bool:
@@ -172,6 +178,7 @@ def _attachment(c: RecordConfig) -> Iterator[str]:
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
             "use --attach native, or leave it out"
         )
+    yield from _own_program(c)
     yield from checks.cpu_list(c.cpus)
 
 
@@ -197,6 +204,17 @@ def _mirror(c: RecordConfig) -> Iterator[str]:
         yield "--mirror with --hugepages: the kernel makes the rings itself; drop one of them"
 
 
+def _own_program(c: RecordConfig) -> Iterator[str]:
+    """What only our own program does can't be asked of a user's."""
+    asked = {
+        "--dead-man": c.dead_man_s is not None,
+        "--mirror": c.mirror,
+        "--sample": c.sample > 1,
+    }
+    for option in (option for option, given in asked.items() if given and c.bpf):
+        yield f"{option} with --bpf: xdpcap's own program does that; leave out one of the two"
+
+
 def _ranges(c: RecordConfig) -> Iterator[str]:
     """Each number on its own: the least it can be, and for some the most."""
     unlimited = "leave it out for no limit"
@@ -211,6 +229,7 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
         ("--keep-size", c.keep_size_bytes, 1, math.inf, "leave it out to keep all files"),
         ("--count", c.count, 1, math.inf, unlimited),
         ("--max-size", c.max_size_bytes, 1, math.inf, unlimited),
+        ("--priority", c.priority, 0, MAX_PRIORITY, "lower ones run first, libxdp's default is 50"),
     )
     yield from checks.time("--flush-interval", c.flush_interval_s)
     yield from checks.time("--rotate-interval", c.rotate_interval_s, MIN_ROTATE_INTERVAL_S)

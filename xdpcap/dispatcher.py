@@ -22,13 +22,14 @@ import struct
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from xdpcap import _dispatcher, dispatcher_guardian
 from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
 from xdpcap.dispatcher_guardian import Guardian
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.net import Link
+from xdpcap.own_program import as_a_member
 from xdpcap.variants import Variant, bare, member_variants
 
 log = logging.getLogger(__name__)
@@ -125,21 +126,45 @@ class JoinedProgram(DispatchedProgram):  # type: ignore[misc]
             self._claim.close()
 
 
+class Wanted(NamedTuple):
+    """What is to join: a user's own program or ours, its place, more options of `Program`."""
+
+    queue_count: int
+    own: Variant | None
+    priority: int | None
+    options: Mapping[str, Any]
+
+    def variants(self, multi_buffer: bool) -> list[Variant]:
+        """The builds to try in a dispatcher that takes packets of several buffers, or not."""
+        if self.own is not None:
+            return [as_a_member(self.own, multi_buffer)]
+        return list(member_variants(multi_buffer))
+
+
 def join(
-    link: Link, queue_count: int, attach: str, **options: Any
+    link: Link,
+    queue_count: int,
+    attach: str,
+    own: Variant | None = None,
+    priority: int | None = None,
+    **options: Any,
 ) -> tuple[JoinedProgram, Variant] | None:
     """Join libxdp's dispatcher on an interface; None when it has none.
 
-    `attach` is what was asked for ("auto", "native", "generic"), `options` are more of
-    `Program`'s.  Raises KernelError and UsageError with the dispatcher as it was.
+    `attach` is what was asked for ("auto", "native", "generic"), `own` a program of the
+    user's in place of ours, `priority` the place among the members (None: the program's
+    own), `options` are more of `Program`'s.  Raises KernelError and UsageError with the
+    dispatcher as it was.
     """
     try:
         present = _dispatcher.find(link.index)
         if present is None:
+            if priority is not None:
+                log.info("%s: no dispatcher of libxdp's, so --priority has no effect", link.name)
             return None
         claim = Claim(link)
         try:
-            joined = _join(link, queue_count, attach, claim, options)
+            joined = _join(link, attach, claim, Wanted(queue_count, own, priority, options))
         except BaseException:
             claim.close()
             raise
@@ -151,7 +176,7 @@ def join(
 
 
 def _join(
-    link: Link, queue_count: int, attach: str, claim: Claim, options: Mapping[str, Any]
+    link: Link, attach: str, claim: Claim, wanted: Wanted
 ) -> tuple[JoinedProgram, Variant] | None:
     present = _sweep(link)
     if present is None:
@@ -168,13 +193,13 @@ def _join(
             number,
             f"it loads no freplace programs; `xdp-loader unload {link.name} --all` first",
         )
-    program, variant = _attach_best(link, queue_count, present, options)
+    program, variant = _attach_best(link, present, wanted)
     try:
         program.guard(claim)
     except BaseException:
         program.close()
         raise
-    log.info("%s", _told(link, present))
+    log.info("%s", _told(link, present, program))
     return program, variant
 
 
@@ -196,14 +221,24 @@ def _sweep(link: Link) -> Dispatcher | None:
     return _dispatcher.find(link.index) if stale else present
 
 
-def _attach_best(
-    link: Link, queue_count: int, present: Dispatcher, options: Mapping[str, Any]
-) -> tuple[JoinedProgram, Variant]:
+def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[JoinedProgram, Variant]:
     failure: KernelError | None = None
-    for variant in member_variants(present.multi_buffer):
-        program = JoinedProgram(variant.path, queue_count, clock=variant.program_clock, **options)
+    for variant in wanted.variants(present.multi_buffer):
+        program = JoinedProgram(
+            variant.path,
+            wanted.queue_count,
+            clock=variant.program_clock,
+            name=variant.program,
+            foreign=variant.foreign,
+            **wanted.options,
+        )
         try:
-            program.attach(link.index, present.mode, multi_buffer=variant.multi_buffer)
+            program.attach(
+                link.index,
+                present.mode,
+                multi_buffer=variant.multi_buffer,
+                priority=wanted.priority,
+            )
         except KernelError as exc:
             program.close()
             # The first word is about the better build: that is the one to report.
@@ -220,11 +255,12 @@ def _attach_best(
     raise failure
 
 
-def _told(link: Link, present: Dispatcher) -> str:
+def _told(link: Link, present: Dispatcher, program: JoinedProgram) -> str:
     """Who is there, and what a recording means for them."""
-    first = [m for m in present.members if _runs_before(m)]
-    after = [m for m in present.members if not _runs_before(m)]
-    text = f"{link.name}: joined libxdp's dispatcher (id {present.prog_id})"
+    first = [m for m in present.members if _runs_before(m, program)]
+    after = [m for m in present.members if not _runs_before(m, program)]
+    text = f"{link.name}: joined libxdp's dispatcher (id {present.prog_id}), "
+    text += f"priority {program.priority}"
     if first:
         text += f"; called before, so that what it keeps is not recorded: {_names(first)}"
     if after:
@@ -232,9 +268,9 @@ def _told(link: Link, present: Dispatcher) -> str:
     return text
 
 
-def _runs_before(member: Member) -> bool:
+def _runs_before(member: Member, program: JoinedProgram) -> bool:
     # libxdp's order: priority, then name (cmp_xdp_programs()).
-    return (member.priority, member.name) < (_dispatcher.RUN_PRIORITY, PROGRAM_NAME)
+    return (member.priority, member.name) < (program.priority, program.name)
 
 
 def _names(members: list[Member]) -> str:

@@ -25,6 +25,12 @@ CLOCK_COMMENTS = {
     "its offset to UTC is measured every second",
     "monotonic": "time: CLOCK_MONOTONIC read in the XDP program, one packet at a time; "
     "its offset to UTC is measured every second",
+    "custom tai": "time: CLOCK_TAI as the user's XDP program wrote it before the packet, its "
+    "offset to UTC measured every second; CLOCK_REALTIME read when the recorder took it, where "
+    "it wrote none",
+    "custom monotonic": "time: CLOCK_MONOTONIC as the user's XDP program wrote it before the "
+    "packet, its offset to UTC measured every second; CLOCK_REALTIME read when the recorder took "
+    "it, where it wrote none",
     "realtime": "time: CLOCK_REALTIME read when the recorder took the packet, one packet at a "
     "time; libxdp's dispatcher took no program that writes it before the packet",
 }

@@ -80,7 +80,6 @@ class Session:
         self._uncovered: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._problems: list[str] = []
-        self._stamped = 0
         self._limit: SharedLimit | None = None
         self._clock: RotationClock | None = None
         self._outside: Outside
@@ -116,7 +115,7 @@ class Session:
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe([(a.link, a.variant.clock) for a in attachments])
+        self._output.describe([(a.link, a.variant.clock_told) for a in attachments])
         if config.rotate_interval_s is not None:
             # Before the first file begins, so that no boundary falls between the two.
             self._clock = RotationClock(
@@ -355,17 +354,25 @@ class Session:
         rows = self._accounts(final=True)
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
-            if recorder.attachment.variant.stamps:
-                self._stamped += sum(worker.stamped_by_worker for worker in recorder.workers)
+            self._tell_stamped(recorder)
             recorder.close()
         self._problems += self._output.finish(rows)
-        if self._stamped:
-            self._ui.message(
-                f"{self._stamped} packets came without the program's metadata and were stamped "
-                "by the worker when it took them; the driver has no room before the packet"
-            )
         files = self._output.files
         return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
+
+    def _tell_stamped(self, recorder: InterfaceRecorder) -> None:
+        """Say how many packets came without the metadata that could have been before them."""
+        variant = recorder.attachment.variant
+        count = sum(worker.stamped_by_worker for worker in recorder.workers)
+        if not count or not variant.stamps:
+            return
+        why = "the driver has no room before the packet"
+        if variant.foreign:
+            why = f"{variant.program} puts no struct xdpcap_meta before them"
+        self._ui.message(
+            f"{count} packets came without the program's metadata and were stamped by the worker "
+            f"when it took them; {why}"
+        )
 
 
 def _is_there(link: net.Link) -> bool:

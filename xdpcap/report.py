@@ -52,6 +52,8 @@ def _interfaces(
             "mtu": verdict.mtu,
             "queue_count": verdict.queue_count,
             "attach_mode": verdict.attach_mode,
+            "program": verdict.program or None,
+            "counted_by": verdict.counted_by,
             "uncovered_passed": uncovered.get(name, 0),
             "queues": [row.reported() for row in rows if row.interface == name],
         }

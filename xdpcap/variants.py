@@ -14,16 +14,21 @@ class Variant:
     """One build of the recording program.
 
     `clock` is what its packets are stamped with: the program reads "tai" or "monotonic",
-    and leaves "realtime" to the worker, as it writes no metadata.
+    and leaves "realtime" to the worker, as it writes no metadata.  `foreign`: a program of
+    the user's own, `object_name` is the path of its object then, and `program` its name.
     """
 
     object_name: str
     clock: str
     multi_buffer: bool
+    program: str = "xdpcap_record"
+    foreign: bool = False
 
     @property
     def path(self) -> str:
-        """Where the object lies in the installed package."""
+        """Where the object lies: in the installed package, or where the user has it."""
+        if self.foreign:
+            return self.object_name
         return str(files("xdpcap") / "_programs" / self.object_name)
 
     @property
@@ -35,6 +40,17 @@ class Variant:
     def stamps(self) -> bool:
         """Whether the program stamps the packets itself."""
         return self.clock != "realtime"
+
+    @property
+    def stamped_by(self) -> str:
+        """Who takes the packets' times: "program", "software" (the worker), or "custom": a
+        user's program where it writes our metadata, else the worker."""
+        return "custom" if self.foreign else "program" if self.stamps else "software"
+
+    @property
+    def clock_told(self) -> str:
+        """The clock for a file's header: a user's program may leave some packets to the worker."""
+        return f"custom {self.clock}" if self.foreign else self.clock
 
     @property
     def program_clock(self) -> str:

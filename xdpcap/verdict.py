@@ -33,8 +33,10 @@ class Verdict:
     `mtu` in bytes. `queues` are those recorded, `queue_count` is how many
     receive queues the interface has. `clock` names the clock of the timestamps
     and `metadata` tells who takes them: "program" for the XDP program, packet
-    by packet, "software" for the worker. `memory` is one line about UMEM and
-    huge pages, or the rings of `mirror` mode. `sample` says what is left out, "" for nothing.
+    by packet, "software" for the worker, "custom" for a user's program where it does.
+    `memory` is one line about UMEM and huge pages, or the rings of `mirror` mode. `sample` says
+    what is left out, "" for nothing. `program` names a user's program, "" for ours, `counted_by`
+    is "program", or "worker" where the program has no counters of ours.
     """
 
     interface: str
@@ -47,6 +49,8 @@ class Verdict:
     metadata: str
     kernel: str
     memory: str
+    program: str = ""
+    counted_by: str = "program"
     spoilers: Sequence[tuple[str, str]] = ()
     mirror: bool = False
     sample: str = ""

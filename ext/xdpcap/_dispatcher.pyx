@@ -264,6 +264,9 @@ cdef class DispatchedProgram(Program):
         cdef xdp_program_opts opts
         cdef int action
         name = bpf_program__name(self.program)
+        if bpf_object__btf(self.object) == NULL:
+            raise UsageError(f"{self.path} has no BTF, which libxdp's dispatcher wants of its "
+                             "members; compile it with -g")
         memset(&opts, 0, sizeof(opts))
         opts.sz = sizeof(opts)
         opts.obj = self.object
@@ -271,22 +274,28 @@ cdef class DispatchedProgram(Program):
         self.member = xdp_program__create(&opts)
         if self.member == NULL:
             raise KernelError(f"xdp_program__create({self.path})", errno, _hint(""))
+        if self.foreign:
+            return  # libxdp has read its XDP_RUN_CONFIG, or has defaults
         xdp_program__set_run_prio(self.member, RUN_PRIORITY)
         for action in (XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT):
             xdp_program__set_chain_call_enabled(self.member, action, action == XDP_PASS)
 
-    def attach(self, int ifindex, str mode not None, *, bint link=True, bint multi_buffer=False):
+    def attach(self, int ifindex, str mode not None, *, bint link=True, bint multi_buffer=False,
+               object priority=None):
         """Join the dispatcher, which is attached in `mode` ("native", "generic").
 
         `multi_buffer`: declare the program fit for packets of several buffers; the
-        dispatcher is as fit as all its members.  `link` means nothing here.  May be
-        called once; raises KernelError with the dispatcher as it was.
+        dispatcher is as fit as all its members.  `priority`: its place among them, None for
+        the program's own.  `link` means nothing here.  May be called once; raises
+        KernelError with the dispatcher as it was.
         """
         cdef int err
         cdef xdp_attach_mode how = MODES[mode]
         if self.log != NULL or self.fd >= 0:
             raise ValueError("attach() may be called once")
         self._listen()
+        if priority is not None:
+            xdp_program__set_run_prio(self.member, priority)
         xdp_program__set_xdp_frags_support(self.member, multi_buffer)
         for _ in range(TRIES):
             err = self._join(ifindex, how)
@@ -302,6 +311,11 @@ cdef class DispatchedProgram(Program):
         self.prog_id = xdp_program__id(self.member)
         self.ifindex = ifindex
         self.attach_mode = mode
+
+    @property
+    def priority(self):
+        """Its place among the members: those of lower priority run first."""
+        return xdp_program__run_prio(self.member)
 
     cdef int _join(self, int ifindex, xdp_attach_mode mode) except? -1:
         cdef int err

@@ -17,6 +17,7 @@ from xdpcap.cli.options import SectionOption
 from xdpcap.cli.record import record_command
 from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.program_file import ProgramFile
 
 BASE = RecordConfig(interfaces=("v0",), output="captures")
 ARGV = ["record", "-i", "v0", "-o", "captures"]
@@ -64,6 +65,12 @@ def test_without_options_the_configuration_is_the_documented_default(session: An
         (["--max-size", "64MiB"], {"max_size_bytes": 64 << 20}),
         (["--attach", "native"], {"attach": "native"}),
         (["--zero-copy", "off"], {"zero_copy": "off"}),
+        (["--bpf", "a.o:f"], {"bpf": {"v0": ProgramFile("a.o", "f")}}),
+        (
+            ["-i", "xdp:a.o::v1"],
+            {"interfaces": ("v0", "v1"), "bpf": {"v1": ProgramFile("a.o")}},
+        ),
+        (["--priority", "7"], {"priority": 7}),
         (["--busy-poll"], {"busy_poll": True}),
         (["--fix-offloads"], {"fix_offloads": True}),
         (["--force"], {"force": True}),
@@ -118,6 +125,12 @@ def test_every_field_of_the_configuration_has_its_option() -> None:
         (["--attach", "offload"], "AF_XDP can't be fed from an offloaded program"),
         (["--attach", "generic", "--zero-copy", "require"], "--attach generic"),
         (["--quiet", "--stats-interval", "5"], "--stats-interval"),
+        (["--bpf", "a.o", "--dead-man", "1s"], "--dead-man with --bpf"),
+        (["--bpf", "a.o", "--mirror"], "--mirror with --bpf"),
+        (["-i", "xdp:a.o::v1", "--sample", "2"], "--sample with --bpf"),
+        (["--priority", "-1"], "--priority -1: must be at least 0"),
+        (["-i", "xdp:a.o:v1"], "xdp:FILE:NAME:INTERFACE"),
+        (["-i", "xdp:a.o::v0"], "named twice"),
         (["-i", "v0"], "named twice"),
         (["--queues", "1,1"], "listed twice"),
         (["--ring-size", "1000"], "use 1024"),
@@ -149,6 +162,7 @@ def test_contradictory_options_are_one_line_and_exit_code_2(
         ([*ARGV, "--queues", "3-1"], "--queues: '3-1' runs backwards"),
         ([*ARGV, "--post-rotate", "a 'b"], "no closing quotation"),
         ([*ARGV, "--ring-size", "1k"], "--ring-size: '1k' is not a valid integer"),
+        ([*ARGV, "--bpf", ":f"], "--bpf: ':f' names no file"),
         ([*ARGV, "--attach", "x"], "--attach: 'x' is not one of"),
         ([*ARGV, "--rotate-siz", "5"], "--rotate-size"),
         ([*ARGV, "--frobnicate"], "no such option"),
@@ -255,6 +269,16 @@ def test_versions_of_libraries_and_kernel_are_printed(capsys: pytest.CaptureFixt
     assert os.uname().release in second
     assert "libbpf 0." in second or "libbpf 1." in second
     assert "libxdp 1." in second
+
+
+def test_the_flags_for_a_program_of_ones_own_name_directories_that_have_the_headers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--cflags") == 0
+    flags = capsys.readouterr().out.split()
+    assert all(flag.startswith("-I") and os.path.isdir(flag[2:]) for flag in flags)
+    with open(f"{flags[0][2:]}/xdpcap_abi.h") as installed, open("bpf/xdpcap_abi.h") as ours:
+        assert installed.read() == ours.read()
 
 
 def test_the_program_itself_exits_2_with_one_line() -> None:

@@ -34,7 +34,7 @@ FLOORS = {
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
-        *("dead_man", "pins", "mirror_attachment"),
+        *("dead_man", "pins", "mirror_attachment", "own_program"),
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
     },
     4: {
@@ -58,7 +58,7 @@ FLOORS = {
 LEAVES = {
     *("errors", "units", "config", "stats", "verdict", "report"),
     *("kernel", "privileges", "variants", "descriptors", "__init__"),
-    *("checks", "addresses", "instant", "rewrite_rules"),
+    *("program_file", "checks", "addresses", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
     *("ring_bench_config", "ring_bench_report", "cpu_time", "frame_room"),
     *("sweep", "sweep_plot"),
@@ -76,6 +76,7 @@ NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
     ("mirror_attachment", "attachment"),  # with rings in place of sockets
+    *((part, "own_program") for part in ("attachment", "dispatcher")),  # a user's instead of ours
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
     ("attachment", "dead_man"),  # ... or to pass by, when its recorder hangs
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own

@@ -42,6 +42,15 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     ctx.exit()
 
 
+def _print_cflags(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from xdpcap.cli.versions import bpf_cflags
+
+    click.echo(" ".join(bpf_cflags()))
+    ctx.exit()
+
+
 @click.group(context_settings=CONTEXT_SETTINGS)
 @click.option(
     "--version",
@@ -50,6 +59,14 @@ def _print_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> 
     expose_value=False,
     callback=_print_version,
     help="Print the versions of xdpcap, its libraries and the kernel, and exit.",
+)
+@click.option(
+    "--cflags",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_cflags,
+    help="Print clang's flags for a program of your own (record --bpf), and exit.",
 )
 def commands() -> None:
     """Capture packets with AF_XDP into pcapng and pcap files, and replay them."""

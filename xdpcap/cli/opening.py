@@ -14,7 +14,9 @@ LABEL_WIDTH = 9
 STAMPED_BY = {
     "program": "one stamp a packet, by the XDP program",
     "software": "stamped by the worker when it takes the packet",
+    "custom": "by the program where it writes struct xdpcap_meta, else by the worker",
 }
+COUNTED_BY_WORKER = "counted in user space: what the program passes or drops is not seen"
 
 
 def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
@@ -26,6 +28,11 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
         ),
         labelled("attach", Text(verdict.attach_mode)),
     ]
+    if verdict.program:
+        texts = [Text(f"{verdict.program}, in place of xdpcap's")]
+        if verdict.counted_by == "worker":
+            texts.append(Text(COUNTED_BY_WORKER, style="yellow"))
+        lines += _labelled("program", texts)
     lines += _labelled("queues", _queues(verdict))
     if verdict.mirror:
         lines.append(

@@ -17,6 +17,7 @@ from xdpcap.cli.options import (
     DURATION,
     FLAG,
     NUMBERS,
+    PROGRAM,
     SIZE,
     SectionedCommand,
     section,
@@ -24,6 +25,7 @@ from xdpcap.cli.options import (
 )
 from xdpcap.config import FORMATS, SAMPLES, RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.program_file import sources
 
 EXAMPLES = """\b
 Sizes take K, M, G or KiB, MiB, GiB (powers of 1024) and kB, MB, GB (powers of
@@ -56,7 +58,8 @@ _section = partial(section, RecordConfig)
     (
         "interfaces",
         ("-i", "--interface"),
-        "Interface to record; may be given more than once.",
+        "Interface to record; may be given more than once. xdp:FILE:PROGRAM:NAME is one with a "
+        "program of its own.",
         {"multiple": True, "default": (), "metavar": "NAME"},
     ),
     (
@@ -171,6 +174,19 @@ _section = partial(section, RecordConfig)
         "The device writes into the capture's memory itself: auto, require or off.",
         takes(click.Choice(ZERO_COPY_MODES), "MODE"),
     ),
+    (
+        "bpf",
+        ("--bpf",),
+        "Your own XDP program instead of xdpcap's (docs/custom-programs.md).",
+        takes(PROGRAM, "FILE[:PROGRAM]"),
+    ),
+    (
+        "priority",
+        ("--priority",),
+        "Place among the programs of libxdp's dispatcher, lower first; without it 20, or what "
+        "a --bpf program says.",
+        takes(int, "NUMBER"),
+    ),
     ("cpus", ("--cpus",), "CPUs for the workers, one a queue, used in turn.", takes(NUMBERS)),
     ("busy_poll", ("--busy-poll",), "Preferred busy polling: the worker drives the queue.", FLAG),
     (
@@ -247,6 +263,7 @@ def record_command(**options: Any) -> None:
     Each receive queue has its own worker and its own chain of files. Packets
     that could not be kept are counted at the place where they were lost.
     """
+    options["interfaces"], options["bpf"] = sources(options["interfaces"], options["bpf"])
     config = RecordConfig(**options)
     _check(config)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.

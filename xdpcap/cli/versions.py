@@ -1,10 +1,12 @@
-"""Versions of what the program runs on, as found in this process: for --version and reports."""
+"""What the program runs on and is compiled with, for --version, --cflags and reports."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
 import re
+from importlib.resources import files
+from pathlib import Path
 
 
 def library_versions() -> dict[str, str]:
@@ -14,6 +16,18 @@ def library_versions() -> dict[str, str]:
         "libbpf": _libbpf(),
         "Linux": platform.release(),
     }
+
+
+def bpf_cflags() -> list[str]:
+    """What clang needs to find xdpcap_abi.h, and the kernel's headers where it would not.
+
+    For -target bpf it does not look where Debian has asm/types.h: in a directory that is
+    named after the host's target.
+    """
+    host = Path("/usr/include") / f"{platform.machine()}-linux-gnu"
+    found = [Path(str(files("xdpcap") / "_programs" / "include"))]
+    found += [host] if host.is_dir() else []
+    return [f"-I{directory}" for directory in found]
 
 
 def _libbpf() -> str:

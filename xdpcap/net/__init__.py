@@ -24,7 +24,7 @@ from xdpcap.net.link import (
 )
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
-from xdpcap.net.watch import LinkEvent, LinkWatch, wait_for_carrier
+from xdpcap.net.watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
 from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "OffloadFixes",
     "Promiscuous",
     "Spoiler",
+    "await_carrier",
     "channels",
     "choose_queues",
     "claims_zero_copy",

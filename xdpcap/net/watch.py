@@ -7,6 +7,7 @@ made it closes it. It never blocks; `fileno()` goes into the caller's poll().
 from __future__ import annotations
 
 import errno
+import logging
 import select
 import socket
 import time
@@ -19,13 +20,16 @@ from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
 from xdpcap.errors import KernelError
-from xdpcap.net.link import IFF_LOWER_UP, IFF_UP, find_link
+from xdpcap.net.link import IFF_LOWER_UP, IFF_UP, Link, find_link
+
+log = logging.getLogger(__name__)
 
 # A link message is about 1.5 KiB; the default receive buffer of 208 KiB holds some 60 of them
 # once the kernel's own bookkeeping is counted.
 RECEIVE_BUFFER_BYTES = 1 << 20
 READ_BYTES = 1 << 18
 STOP_CHECK_S = 0.2
+CARRIER_WAIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -172,3 +176,18 @@ def _event(message: Any) -> LinkEvent:
         carrier=bool(flags & IFF_LOWER_UP),
         deleted=deleted,
     )
+
+
+def await_carrier(link: Link) -> None:
+    """Wait for a link that had a carrier before a program was attached, or sockets bound.
+
+    Some drivers reset the NIC for either (igb, ixgbe, i40e), and the link is down for seconds.
+    """
+    if not link.carrier or wait_for_carrier(link.name, 0.0):
+        return
+    log.info("%s: the driver has reset the NIC; waiting for its link", link.name)
+    began = time.monotonic()
+    if wait_for_carrier(link.name, CARRIER_WAIT_S):
+        log.info("%s: the link is back after %.1f s", link.name, time.monotonic() - began)
+    else:
+        log.warning("%s: no carrier after %g s; it is not waited for", link.name, CARRIER_WAIT_S)

@@ -1,0 +1,59 @@
+"""A program of the user's own in place of ours: what it is, and what it leaves to user space.
+
+docs/custom-programs.md has what such a program must and may do.  Nothing here loads it.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from xdpcap import kernel
+from xdpcap._objects import examine
+from xdpcap.config import RecordConfig
+from xdpcap.errors import UsageError
+from xdpcap.program_file import ProgramFile
+from xdpcap.stats import QueueAccount
+from xdpcap.variants import Variant
+
+log = logging.getLogger(__name__)
+
+
+def own_variant(config: RecordConfig, interface: str) -> Variant | None:
+    """The user's program for an interface, examined; None where ours is wanted.
+
+    Raises UsageError for an object that can't feed a recording.
+    """
+    file = config.bpf.get(interface)
+    return None if file is None else _examined(file)
+
+
+def _examined(file: ProgramFile) -> Variant:
+    found = examine(file.path, file.name)
+    if found.foreign_counters:
+        log.info(
+            "%s: its map `counters` holds no struct xdpcap_counters and is left alone", file.path
+        )
+    # Where sockets take no packets of several buffers, the driver is not to give any.
+    multi_buffer = found.frags and kernel.has_multi_buffer()
+    return Variant(file.path, found.clock, multi_buffer, program=found.name, foreign=True)
+
+
+def as_a_member(own: Variant, multi_buffer: bool) -> Variant:
+    """The user's program as a member of a dispatcher that takes packets of several buffers or not.
+
+    Raises UsageError where it would take that from all the others.
+    """
+    if multi_buffer and not own.multi_buffer:
+        raise UsageError(
+            f"libxdp's dispatcher takes packets of several buffers and {own.program} does not; "
+            'put it into SEC("xdp.frags") (Linux 6.6), or unload the others first'
+        )
+    return Variant(own.path, own.clock, multi_buffer, program=own.program, foreign=True)
+
+
+def count_in_user_space(row: QueueAccount) -> None:
+    """What a program without our counters has redirected: what came, and what was lost then.
+
+    What it passed or dropped nobody has counted.  `received` was read before the losses.
+    """
+    row.redirected = row.received + row.beyond_limit + row.rx_dropped + row.rx_ring_full
