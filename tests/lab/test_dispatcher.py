@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from bpf_objects import descriptors, held_ids, still_there
+from compiling import PROGRAMS, compiled
 from others import (
     EmptyDispatcher,
     OtherProgram,
@@ -37,6 +38,9 @@ from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
 from xdpcap.savefile.reader import read_packets
 from xdpcap.variants import bare
+
+# A program of somebody else's with a map for sockets, and nothing of our header.
+REDIRECT_BARE = PROGRAMS / "redirect_bare.bpf.c"
 
 
 def freplace() -> bool:
@@ -185,6 +189,51 @@ def test_a_recording_is_one_of_the_dispatchers_members_and_the_others_outlast_it
     assert members(lab) == ["count_and_pass", "count_and_pass"]
     send_frames(lab, frames(70))
     assert (before.seen, after.seen) == (1070, 70)
+
+
+@where_freplace_loads
+def test_a_priority_puts_the_recording_behind_those_with_lower_ones(lab, record, other):
+    first = other(lab, priority=50)
+    recorder = record("--json", "--priority", "60")
+    assert "priority 60; called before, so that what it keeps is not recorded" in recorder.stderr
+    assert members(lab) == ["count_and_pass", "xdpcap_record"]
+    assert [member.priority for member in dispatcher(lab).members] == [50, 60]
+    send_frames(lab, frames(40))
+    assert recorder.stop().total["written"] == first.seen == 40
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+@pytest.mark.parametrize("place", [None, 5])
+def test_a_users_program_joins_where_it_says_itself_or_as_it_is_told(
+    lab, record, other, tmp_path, place
+):
+    after = other(lab, priority=90)
+    path = compiled(REDIRECT_BARE, tmp_path)
+    told = [] if place is None else ["--priority", str(place)]
+    recorder = record("--json", "--bpf", str(path), *told)
+    # Without a run configuration in the object it is libxdp's default.
+    assert [member.priority for member in dispatcher(lab).members] == [place or 50, 90]
+    sent = frames(100)
+    send_frames(lab, sent)
+    result = recorder.stop()
+    assert packets_of(result) == sent
+    assert result.total["seen"] == 100 and result.total["unaccounted"] == 0
+    assert result.report["interfaces"][0]["counted_by"] == "worker"
+    assert (members(lab), after.seen) == (["count_and_pass"], 0)
+
+
+@where_freplace_loads
+def test_a_users_program_that_takes_one_buffer_is_refused_where_the_others_take_several(
+    lab, record, other, tmp_path
+):
+    other(lab, multi_buffer=True)
+    before = dispatcher(lab)
+    path = compiled(REDIRECT_BARE, tmp_path)
+    result = record("--bpf", str(path), ready=False).wait()
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert "takes packets of several buffers and xdpcap_record does not" in result.stderr
+    assert dispatcher(lab) == before
 
 
 @where_freplace_loads

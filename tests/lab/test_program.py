@@ -14,7 +14,7 @@ import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
 from since import FRAGS, TAI, TEST_RUN
-from xdpcap._bpf import Program
+from xdpcap._bpf import Program, attached_program
 from xdpcap._maps import Verdicts
 from xdpcap._testrun import run_once
 from xdpcap._umem import Umem
@@ -201,6 +201,17 @@ def test_what_the_verifier_says_last_is_in_the_error(tmp_path):
 
 
 @TEST_RUN
+@in_receiver
+def test_a_device_that_takes_no_offloaded_program_is_told_as_such(lab):
+    with load("plain", "monotonic") as program:
+        with pytest.raises(KernelError) as caught:
+            program.attach(lab.rx_ifindex, "offload")
+        assert program.attach_mode is None
+    assert str(caught.value).startswith(f"attach(offload, ifindex {lab.rx_ifindex}): ")
+    assert "; " in str(caught.value)
+    assert attached_program(lab.rx_ifindex) is None
+
+
 def test_an_object_without_our_program_says_so(tmp_path):
     path = compiled(tmp_path, "return XDP_PASS;")
     with Program(str(path)) as program:  # the body is sound, so the name is what matters
