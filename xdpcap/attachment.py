@@ -17,7 +17,6 @@ from typing import Any
 
 from xdpcap import dispatcher, kernel
 from xdpcap._bpf import Program
-from xdpcap._maps import VERDICTS
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
@@ -347,8 +346,8 @@ class Attachment:
             count_in_user_space(row)
             return
         verdict = self.program.verdicts()[row.queue]
-        for name in VERDICTS:
-            setattr(row, name, getattr(verdict, name))
+        for name, count in verdict._asdict().items():
+            setattr(row, name, count)
 
     def ask_missed(self) -> None:
         """Ask the interface what it has missed: a millisecond of netlink, not for a worker."""

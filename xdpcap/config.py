@@ -18,6 +18,7 @@ from xdpcap import checks
 from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
 from xdpcap.frame_room import chosen_frame
+from xdpcap.listen import ListenAddress
 from xdpcap.program_file import ProgramFile
 from xdpcap.units import KIB, MIB, format_duration, format_size
 
@@ -111,6 +112,7 @@ class RecordConfig:
     dead_man_s: float | None = None
     bpf: Mapping[str, ProgramFile] = field(default_factory=dict)
     priority: int | None = None
+    prometheus: ListenAddress | None = None
 
     @property
     def rotates(self) -> bool:

@@ -2,25 +2,56 @@
 
 What can't be shown is told in one line, and the recording goes on.
 
-Owner: the main thread.  Frees: close(), before the programs are detached.
+Owner: the main thread.  Frees: hide() and hide_all() before a program is detached, close().
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
+from xdpcap.listen import ListenAddress
 from xdpcap.pins import Pins
+from xdpcap.stats import QueueAccount
+
+if TYPE_CHECKING:
+    from xdpcap.exporter import Exporter
 
 log = logging.getLogger(__name__)
 
 
 class Outside:
-    """Pins of every interface that is recorded."""
+    """Pins of every interface that is recorded, and metrics where they are asked for.
 
-    def __init__(self) -> None:
+    Made before the recording enters a namespace: metrics are served in the one that the
+    command was typed in.  Raises KernelError where nobody can listen at `prometheus`.
+    """
+
+    def __init__(self, prometheus: ListenAddress | None) -> None:
         self._pins: dict[str, Pins] = {}
+        self._exporter: Exporter | None = None
+        if prometheus is not None:
+            from xdpcap.exporter import Exporter
+
+            self._exporter = Exporter(prometheus)
+
+    def serve(self, ask: Callable[[], None]) -> None:
+        """Answer scrapes from now on; `ask` wakes the main thread, which then publishes."""
+        if self._exporter is not None:
+            self._exporter.serve(ask)
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for the ledger."""
+        return self._exporter is not None and self._exporter.asked
+
+    def publish(self, rows: Sequence[QueueAccount], uncovered: Mapping[str, int]) -> None:
+        """What is served from now on: the ledger, and by interface what its other queues passed."""
+        if self._exporter is not None:
+            self._exporter.publish(rows, uncovered)
 
     def show(self, attachment: Attachment) -> None:
         """Pin the counters of an interface that is recorded from now on; needs root."""
@@ -36,7 +67,13 @@ class Outside:
         if pins is not None:
             pins.remove()
 
-    def close(self) -> None:
-        """Take away everything; safe to call again."""
+    def hide_all(self) -> None:
+        """Take away the pins of every interface."""
         for name in list(self._pins):
             self.hide(name)
+
+    def close(self) -> None:
+        """Show nothing any more; safe to call again."""
+        self.hide_all()
+        if self._exporter is not None:
+            self._exporter.close()

@@ -90,6 +90,8 @@ class Session:
         """The whole life of the session."""
         config = self._config
         privileges.require_descriptors()
+        self._outside = Outside(config.prometheus)
+        self._stack.callback(self._outside.close)
         if config.netns is not None:
             netns.enter(config.netns)
         privileges.require(config.umem_size_bytes)
@@ -108,7 +110,6 @@ class Session:
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
         self._fix_offloads(links)
-        self._outside = Outside()
         if config.count is not None or config.max_size_bytes is not None:
             self._limit = SharedLimit(config.count, config.max_size_bytes)
         attachments = [self._attach(link) for link in links]
@@ -226,6 +227,7 @@ class Session:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
+        self._outside.serve(self._events.notify)
         clock = self._clock
         begun = last_tick = time.monotonic()
         disk_bytes = 0
@@ -233,6 +235,8 @@ class Session:
             self._events.wait(self._next_deadline(begun, last_tick, clock))
             self._renew()
             self._watch_links()
+            if self._outside.asked:
+                self._outside.publish(self._accounts(), self._uncovered_so_far())
             if self._events.take_hangup() or (clock is not None and clock.due(time.time_ns())):
                 for recorder in self._recorders.values():
                     recorder.rotate()
@@ -277,6 +281,11 @@ class Session:
         """A row a queue, with what it counted before its interface was made anew."""
         rows = [row for r in self._recorders.values() for row in r.accounts(final=final)]
         return merged(self._retired, rows)
+
+    def _uncovered_so_far(self) -> dict[str, int]:
+        """Packets of queues without a socket, by interface."""
+        now = {name: r.attachment.uncovered() for name, r in self._recorders.items()}
+        return {name: self._uncovered.get(name, 0) + now.get(name, 0) for name in self._verdicts}
 
     # -- links ------------------------------------------------------------------------------
 
@@ -344,7 +353,7 @@ class Session:
 
     def _finish(self, started: float) -> dict[str, Any]:
         """Stop everything in the order that loses nothing; returns the report."""
-        self._outside.close()
+        self._outside.hide_all()
         for recorder in self._recorders.values():
             recorder.detach()
         for recorder in self._recorders.values():
@@ -352,6 +361,7 @@ class Session:
             self._hung |= recorder.hung
             self._problems += [e for e in recorder.errors if e not in self._problems]
         rows = self._accounts(final=True)
+        self._outside.publish(rows, self._uncovered_so_far())
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
             self._tell_stamped(recorder)

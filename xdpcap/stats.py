@@ -49,7 +49,8 @@ _LABELS = {
 class QueueAccount:
     """One queue's account; counts are packets unless the name says bytes.
 
-    The last six are of the moment: the file being written, descriptors waiting in the RX
+    What the program counted has its bytes as well, of packets as they came.  The last
+    six are of the moment: the file being written, descriptors waiting in the RX
     ring and its size, what has come in and gone to disk so far, and what the interface as
     a whole has missed before any program ran (None when it does not say).
     """
@@ -67,6 +68,13 @@ class QueueAccount:
     sampled_out: int = 0
     passed: int = 0
     dropped: int = 0
+    redirected_bytes: int = 0
+    mirrored_bytes: int = 0
+    ring_lost_bytes: int = 0
+    filtered_bytes: int = 0
+    sampled_out_bytes: int = 0
+    passed_bytes: int = 0
+    dropped_bytes: int = 0
     received: int = 0
     written: int = 0
     bytes_written: int = 0

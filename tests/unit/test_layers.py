@@ -34,7 +34,7 @@ FLOORS = {
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
-        *("dead_man", "pins", "mirror_attachment", "own_program"),
+        *("dead_man", "pins", "exporter", "mirror_attachment", "own_program"),
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
     },
     4: {
@@ -58,7 +58,7 @@ FLOORS = {
 LEAVES = {
     *("errors", "units", "config", "stats", "verdict", "report"),
     *("kernel", "privileges", "variants", "descriptors", "__init__"),
-    *("program_file", "checks", "addresses", "instant", "rewrite_rules"),
+    *("program_file", "checks", "addresses", "listen", "instant", "rewrite_rules"),
     *("replay_config", "replay_report", "replay_verdict"),
     *("ring_bench_config", "ring_bench_report", "cpu_time", "frame_room"),
     *("sweep", "sweep_plot"),
@@ -244,6 +244,7 @@ def test_the_imports_that_this_file_finds_are_those_that_are_there():
     ("library", "users"),
     [
         *(("pyroute2", {"net", "lab"}), ("zstandard", {"savefile"})),
+        ("prometheus_client", {"exporter"}),
         *(("click", {"cli"}), ("rich", {"cli"})),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from xdpcap import units
+from xdpcap.listen import parse_listen
 from xdpcap.program_file import parse_program
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -59,6 +60,7 @@ COUNT = Quantity("count", units.parse_count)
 DURATION = Quantity("time", units.parse_duration, units.format_duration)
 NUMBERS = Quantity("list", units.parse_number_list, units.format_number_list)
 PROGRAM = Quantity("program", parse_program)
+LISTEN = Quantity("[addr:]port", parse_listen)
 COMMAND = Quantity("command", _split_command)
 
 
