@@ -47,7 +47,7 @@ TRIES = 20
 REMOVE_TIMEOUT_S = 5.0
 # Runs in the directory, so that it can only ever empty that one; given are the names of this and
 # of those above it, which go if nothing else is in them.
-REMOVE = """trap "" INT TERM HUP; cat >/dev/null; rm -f -- *
+REMOVE = """trap "" INT TERM HUP; read -r nothing; rm -f -- *
 for name; do cd -P .. && rmdir -- "$name" || exit; done"""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -138,12 +138,18 @@ class Pins:
 
     def remove(self) -> None:
         """Take them away; once, and before the interface is free for another recording."""
-        if self._child is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.communicate(timeout=REMOVE_TIMEOUT_S)
-        # Where the shell was killed; a recorder that gave up root can do no more.
-        with contextlib.suppress(OSError):
+        try:
             _remove(self.directory)
+        except OSError:
+            # Root has been given up: the shell has kept it, and has to be waited for.
+            if self._child is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._child.communicate(timeout=REMOVE_TIMEOUT_S)
+            return
+        if self._child is not None:
+            # Left to end by itself it could meet the next recording's directory, still empty.
+            self._child.kill()
+            self._child.communicate()
 
 
 def find(*, here: bool = True) -> list[Shown]:
