@@ -22,6 +22,7 @@ from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.filter import PacketFilter, for_build
 from xdpcap.frame_room import (
     PAGE_FRAME,
     chosen_frame,
@@ -79,17 +80,14 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
 def attach_program(
     link: Link, variant: Variant, queue_count: int, mode: str, **options: Any
 ) -> Program:
-    """The recording program, loaded for so many queues and attached; nothing stays on failure.
-
-    `options` are more of `Program`'s.
-    """
+    """The recording program, attached; `options` are `Program`'s.  Nothing stays on failure."""
     program = Program(
         variant.path,
         queue_count,
         clock=variant.clock,
         name=variant.program,
         foreign=variant.foreign,
-        **options,
+        **for_build(options, variant.path),
     )
     try:
         program.attach(link.index, mode, link=kernel.has_bpf_link())
@@ -119,12 +117,14 @@ class Attachment:
         *,
         tx_size: int = 0,
         need_wakeup: bool = True,
+        packet_filter: PacketFilter | None = None,
     ) -> None:
         self.link = link
         self.queues = queues
         self.queue_count = queue_count
         self.xsks: dict[int, Xsk] = {}
         self._config = config
+        self.packet_filter = packet_filter
         self._tx_size = tx_size
         self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
@@ -155,6 +155,12 @@ class Attachment:
     # -- program ----------------------------------------------------------------------
 
     def _attach(self) -> tuple[Program, Variant]:
+        try:
+            return self._attach_best()
+        except KernelError as exc:
+            raise self.packet_filter.explain(exc) if self.packet_filter else exc from None
+
+    def _attach_best(self) -> tuple[Program, Variant]:
         wanted, options = self._config.attach, self._program_options()
         own, place = own_variant(self._config, self.link.name), self._config.priority
         joined = dispatcher.join(self.link, self._map_queues, wanted, own, place, **options)
@@ -186,6 +192,7 @@ class Attachment:
             "dead_man_ms": round((self._config.dead_man_s or 0) * 1000),
             "sample": self._config.sample,
             "sample_by": self._config.sample_by,
+            "packet_filter": self.packet_filter,
         }
 
     # -- sockets ------------------------------------------------------------------------

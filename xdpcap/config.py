@@ -24,6 +24,8 @@ from xdpcap.units import KIB, MIB, format_duration, format_size
 
 STDOUT = "-"
 FORMATS = ("pcapng", "pcap")
+# What can become of packets that the filter does not match.
+UNMATCHED = ("pass", "drop")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
 MAX_SNAPLEN = 262144
@@ -113,6 +115,8 @@ class RecordConfig:
     bpf: Mapping[str, ProgramFile] = field(default_factory=dict)
     priority: int | None = None
     prometheus: ListenAddress | None = None
+    filter: str | None = None
+    unmatched: str = "pass"
 
     @property
     def rotates(self) -> bool:
@@ -169,6 +173,9 @@ def _source(c: RecordConfig) -> Iterator[str]:
             yield f"-i {name}: named twice; name each interface once"
     yield from checks.queue_list(c.queues, "all")
     yield from checks.namespace(c.netns)
+    yield from checks.one_of("--unmatched", c.unmatched, UNMATCHED)
+    if c.filter is None and c.unmatched != "pass":
+        yield f"--unmatched {c.unmatched}: there is no filter; add an expression"
     if c.user is not None and not c.user:
         yield "--user: no name; name the user to run as after set-up"
 
@@ -204,6 +211,8 @@ def _mirror(c: RecordConfig) -> Iterator[str]:
         yield "--mirror with --busy-poll: there is no socket to poll; drop one of them"
     if c.hugepages:
         yield "--mirror with --hugepages: the kernel makes the rings itself; drop one of them"
+    if c.unmatched == "drop":
+        yield "--mirror with --unmatched drop: it leaves every packet to the host; drop one of them"
 
 
 def _own_program(c: RecordConfig) -> Iterator[str]:
@@ -212,6 +221,7 @@ def _own_program(c: RecordConfig) -> Iterator[str]:
         "--dead-man": c.dead_man_s is not None,
         "--mirror": c.mirror,
         "--sample": c.sample > 1,
+        "a filter": c.filter is not None,
     }
     for option in (option for option, given in asked.items() if given and c.bpf):
         yield f"{option} with --bpf: xdpcap's own program does that; leave out one of the two"

@@ -28,6 +28,7 @@ from xdpcap import _dispatcher, dispatcher_guardian
 from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
 from xdpcap.dispatcher_guardian import Guardian
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.filter import for_build
 from xdpcap.net import Link
 from xdpcap.own_program import as_a_member
 from xdpcap.variants import Variant, bare, member_variants
@@ -230,7 +231,7 @@ def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[Joine
             clock=variant.program_clock,
             name=variant.program,
             foreign=variant.foreign,
-            **wanted.options,
+            **for_build(wanted.options, variant.path),
         )
         try:
             program.attach(

@@ -46,6 +46,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         memory=_memory_line(config, attachment),
         mirror=config.mirror,
         sample=_sample_line(config),
+        filter=str(attachment.packet_filter or ""),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
     )
 

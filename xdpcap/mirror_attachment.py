@@ -11,6 +11,7 @@ from typing import Any
 from xdpcap._copyrings import CopyRing
 from xdpcap.attachment import Attachment
 from xdpcap.config import RecordConfig
+from xdpcap.filter import PacketFilter
 from xdpcap.net import Link
 from xdpcap.stats import QueueAccount
 from xdpcap.variants import Variant, mirror_variants
@@ -21,10 +22,16 @@ class MirrorAttachment(Attachment):
     """As an `Attachment`, with rings that packets are copied into in place of sockets."""
 
     def __init__(
-        self, config: RecordConfig, link: Link, queues: tuple[int, ...], queue_count: int
+        self,
+        config: RecordConfig,
+        link: Link,
+        queues: tuple[int, ...],
+        queue_count: int,
+        *,
+        packet_filter: PacketFilter | None = None,
     ) -> None:
         self._rings: dict[int, CopyRing] = {}
-        super().__init__(config, link, queues, queue_count)
+        super().__init__(config, link, queues, queue_count, packet_filter=packet_filter)
 
     def _builds(self) -> Iterator[Variant]:
         return mirror_variants()

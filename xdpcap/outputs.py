@@ -52,6 +52,7 @@ def _interface_block(config: RecordConfig, link: Link, clock: str) -> bytes:
         description=link.alias or link.driver or None,
         mac=bytes.fromhex(link.mac.replace(":", "")) if link.mac else None,
         speed_bps=link.speed_mbps * 1_000_000 if link.speed_mbps else None,
+        filter=config.filter,
         os=headers.host_os(),
         comment=CLOCK_COMMENTS[clock],
     )

@@ -19,6 +19,7 @@ from xdpcap.config import RecordConfig
 from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
+from xdpcap.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.frame_room import chosen_frame
 from xdpcap.granted import granted_verdict
 from xdpcap.mirror_attachment import MirrorAttachment
@@ -62,6 +63,8 @@ def record_session(config: RecordConfig, ui: SessionUi) -> int:
     kernel.require_af_xdp()
     if config.dead_man_s is not None:
         kernel.require((5, 5), "--dead-man")
+    if config.filter is not None:
+        kernel.require(OLDEST_KERNEL, "a filter")
     with contextlib.ExitStack() as stack:
         return Session(config, ui, stack).run()
 
@@ -80,6 +83,7 @@ class Session:
         self._uncovered: dict[str, int] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._problems: list[str] = []
+        self._filter: PacketFilter | None = None
         self._limit: SharedLimit | None = None
         self._clock: RotationClock | None = None
         self._outside: Outside
@@ -92,6 +96,9 @@ class Session:
         privileges.require_descriptors()
         self._outside = Outside(config.prometheus)
         self._stack.callback(self._outside.close)
+        if config.filter is not None:
+            # Before the namespace is entered, in which names may not be found.
+            self._filter = PacketFilter(config.filter, config.unmatched)
         if config.netns is not None:
             netns.enter(config.netns)
         privileges.require(config.umem_size_bytes)
@@ -183,7 +190,7 @@ class Session:
         if config.promiscuous:
             self._stack.enter_context(net.Promiscuous(link.name))
         kind = MirrorAttachment if config.mirror else Attachment
-        attachment = kind(config, link, queues, queue_count)
+        attachment = kind(config, link, queues, queue_count, packet_filter=self._filter)
         self._stack.callback(attachment.close)
         self._outside.show(attachment)
         # Unwound before the attachment is: then another recording may have the interface.

@@ -37,6 +37,7 @@ class Verdict:
     `memory` is one line about UMEM and huge pages, or the rings of `mirror` mode. `sample` says
     what is left out, "" for nothing. `program` names a user's program, "" for ours, `counted_by`
     is "program", or "worker" where the program has no counters of ours.
+    `filter` is the filter with what becomes of the rest, "" without one.
     """
 
     interface: str
@@ -54,6 +55,7 @@ class Verdict:
     spoilers: Sequence[tuple[str, str]] = ()
     mirror: bool = False
     sample: str = ""
+    filter: str = ""
 
     @property
     def queues_covered(self) -> int:

@@ -230,7 +230,7 @@ def test_a_full_memory_file_system_keeps_whole_records_and_counts_the_rest(
     lab, record, tmp_path, format
 ):
     with small_tmpfs(tmp_path / "small", "size=6m") as directory:
-        assert fill_the_disk(lab, record("--json", "-F", format, directory=directory)) == 0
+        assert fill_the_disk(lab, record("--json", "--format", format, directory=directory)) == 0
 
 
 def test_a_full_disk_written_around_the_page_cache_counts_just_as_well(lab, record, tmp_path):

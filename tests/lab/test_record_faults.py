@@ -235,7 +235,7 @@ def test_a_file_size_limit_ends_the_recording_with_whole_records(lab, record, fo
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000))
 
-    recorder = record("--json", "-F", format, preexec=limit)
+    recorder = record("--json", "--format", format, preexec=limit)
     blast(lab, 20_000, 1000)
     result = recorder.wait()
     assert result.returncode == 1

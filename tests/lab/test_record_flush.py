@@ -64,7 +64,7 @@ def wait_for_content(recorder, part, expected, timeout_s=SOON_S):
     ("number", "file_format"), [(signal.SIGINT, "pcapng"), (signal.SIGTERM, "pcap")]
 )
 def test_one_packet_and_a_signal_and_it_is_on_disk(lab, directory, record, number, file_format):
-    recorder = record("--json", "-F", file_format, directory=directory)
+    recorder = record("--json", "--format", file_format, directory=directory)
     send_frames(lab, [numbered_frame(123, 5)])
     result = recorder.stop(number)
     assert result.returncode == 0
@@ -83,7 +83,7 @@ def test_how_the_file_is_written_depends_on_where_it_is(lab, directory, record):
 def test_a_file_being_written_can_be_read_up_to_its_last_flush_again_and_again(
     lab, directory, record, file_format
 ):
-    recorder = record("--json", *PROMPT, "-F", file_format, directory=directory)
+    recorder = record("--json", *PROMPT, "--format", file_format, directory=directory)
     (part,) = parts(recorder)
     sent = []
     # One packet, some, and then enough for blocks of their own in between.

@@ -117,7 +117,7 @@ def test_a_packet_that_fills_the_ring_is_whole_and_a_longer_one_vanishes_whole(
 def test_a_snapshot_is_cut_and_tells_the_length_on_the_wire(make_lab, record, snaplen, file_format):
     """Within the first frame, at its end, and in a later one."""
     lab = make_lab(mtu=9000)
-    recorder = record("--json", "--snaplen", str(snaplen), "-F", file_format, lab=lab)
+    recorder = record("--json", "--snaplen", str(snaplen), "--format", file_format, lab=lab)
     sent = frames_for(0, LONG_LENGTHS)
     send_frames(lab, sent)
     result = recorder.stop()

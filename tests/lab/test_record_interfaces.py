@@ -175,7 +175,7 @@ def test_packets_of_real_networks_are_recorded_byte_for_byte_and_in_order(make_l
 
 def test_the_live_generator_arrives_at_its_full_rate(lab, record):
     count = 131_072  # what the ring holds: nothing depends on when the worker runs
-    recorder = record("--json", "--umem-size", "256MiB", "-F", "pcap")
+    recorder = record("--json", "--umem-size", "256MiB", "--format", "pcap")
     wire = Wire(lab)
     wire.blast(count)
     arrived = wire.arrived()

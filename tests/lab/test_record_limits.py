@@ -58,7 +58,7 @@ def test_the_last_packet_counted_ends_the_recording_without_another(lab, record)
 
 def test_the_count_holds_at_full_rate(make_lab, record):
     lab = make_lab(queues=2)
-    recorder = record("--json", "--count", "50k", "-F", "pcap", lab=lab)
+    recorder = record("--json", "--count", "50k", "--format", "pcap", lab=lab)
     for _ in range(4):
         for queue in range(2):
             blast(lab, 15_000, queue=queue)
@@ -82,7 +82,7 @@ def test_all_files_together_never_exceed_the_size_asked_for(
     make_lab, record, file_format, limit, rules
 ):
     lab = make_lab(queues=2)
-    recorder = record("--json", "--max-size", str(limit), *rules, "-F", file_format, lab=lab)
+    recorder = record("--json", "--max-size", str(limit), *rules, "--format", file_format, lab=lab)
     sent = list(mixed_frames(600))
     for queue in range(2):
         send_frames(lab, sent, queue)
@@ -201,7 +201,9 @@ def test_a_file_that_is_there_already_is_never_overwritten(lab, record):
 def test_a_file_is_not_begun_when_the_limit_has_no_room_for_its_header(lab, record):
     # A pcap header of 24 bytes and 76 bytes a record: 20 are left when the file is full.
     limit = 24 + 7 * 76 + 20
-    recorder = record("--json", "-F", "pcap", "--rotate-packets", "7", "--max-size", str(limit))
+    recorder = record(
+        "--json", "--format", "pcap", "--rotate-packets", "7", "--max-size", str(limit)
+    )
     send_frames(lab, [numbered_frame(60, number) for number in range(20)])
     result = recorder.wait()
     assert result.returncode == 0

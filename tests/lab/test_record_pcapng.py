@@ -58,7 +58,7 @@ def recorded(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recorded_pcap(tmp_path_factory):
-    return record_two_queues(tmp_path_factory.mktemp("pcap") / "captures", "-F", "pcap")
+    return record_two_queues(tmp_path_factory.mktemp("pcap") / "captures", "--format", "pcap")
 
 
 # --- the blocks at the beginning and at the end

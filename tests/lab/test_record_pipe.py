@@ -105,7 +105,7 @@ def frames(queue: int, count: int) -> list[bytes]:
 def test_tcpdump_reads_every_packet_from_the_pipe(make_lab, record_into, queues, file_format):
     lab = make_lab(queues=queues)
     behind = Behind("tcpdump", "-r", "-", "--nano", "-w", "-")
-    recorder = record_into(behind, "-F", file_format, lab=lab)
+    recorder = record_into(behind, "--format", file_format, lab=lab)
     sent = [frames(queue, 1500) for queue in range(queues)]
     for queue, of_queue in enumerate(sent):
         send_frames(lab, of_queue, queue)

@@ -47,7 +47,7 @@ def check_all_there(result, arrived: int, size: int, queue: int = 0) -> None:
 
 RULES = {
     "size": (["--rotate-size", "512KiB"], 30),
-    "packets": (["--rotate-packets", "3k", "-F", "pcap"], 43),
+    "packets": (["--rotate-packets", "3k", "--format", "pcap"], 43),
     "together": (
         ["--rotate-size", "512KiB", "--rotate-packets", "4k", "--rotate-interval", "100ms"],
         32,

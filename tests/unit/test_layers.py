@@ -36,6 +36,7 @@ FLOORS = {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         *("dead_man", "pins", "exporter", "mirror_attachment", "own_program"),
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
+        "filter_file",
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),

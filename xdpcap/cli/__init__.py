@@ -19,6 +19,7 @@ from xdpcap import __version__
 from xdpcap.cli import streams
 from xdpcap.cli.bench import bench_command
 from xdpcap.cli.dump import dump_command
+from xdpcap.cli.filter import filter_command
 from xdpcap.cli.interfaces import interfaces_command
 from xdpcap.cli.options import CONTEXT_SETTINGS, usage_line
 from xdpcap.cli.record import record_command
@@ -77,6 +78,7 @@ commands.add_command(replay_command)
 commands.add_command(dump_command)
 commands.add_command(interfaces_command)
 commands.add_command(split_command)
+commands.add_command(filter_command)
 commands.add_command(stats_command)
 commands.add_command(bench_command)
 

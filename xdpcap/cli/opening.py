@@ -43,6 +43,8 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
     lines.append(labelled("memory", Text(verdict.memory)))
     stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
     lines.append(labelled("clock", Text(f"{verdict.clock}, {stamped}")))
+    if verdict.filter:
+        lines.append(labelled("filter", Text(verdict.filter)))
     return lines + warning_lines(verdict.spoilers, glyphs)
 
 

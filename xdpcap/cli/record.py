@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
+from xdpcap.cli.filtering import given_expression
 from xdpcap.cli.options import (
     BYTES,
     COMMAND,
@@ -24,7 +25,7 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, SAMPLES, RecordConfig
+from xdpcap.config import FORMATS, SAMPLES, UNMATCHED, RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.program_file import sources
 
@@ -38,6 +39,7 @@ Examples:
   xdpcap record -i eth1 -o captures/ --rotate-size 1G --keep 20
   xdpcap record -i eth1 -o captures/ --rotate-interval 1h --rotate-align
   xdpcap record -i eth1 --queues 0-3 --cpus 4-7 --hugepages -o captures/
+  xdpcap record -i eth1 -o captures/ 'tcp port 443 and host 10.0.0.1'
   xdpcap record -i eth1 -c 1000 -o - | tcpdump -r - -n
 
 `docs/record.md` explains every option.
@@ -88,6 +90,19 @@ _section = partial(section, RecordConfig)
         "What one in N is of: count, every N-th packet; flow, all packets of one flow in N.",
         takes(click.Choice(SAMPLES), "MODE"),
     ),
+    (
+        "filter",
+        ("-f", "--filter"),
+        "Record only what matches, an expression as tcpdump's; also as the last arguments.",
+        takes(str, "EXPR"),
+    ),
+    ("filter_file", ("-F", "--filter-file"), "Read the filter from a file.", takes(str, "FILE")),
+    (
+        "unmatched",
+        ("--unmatched",),
+        "What becomes of other packets: pass (to the kernel stack, untouched) or drop.",
+        takes(click.Choice(UNMATCHED), "WHAT"),
+    ),
     ("snaplen", ("-s", "--snaplen"), "Bytes kept of each packet; 0 keeps all.", takes(BYTES)),
     ("netns", ("--netns",), "Network namespace the interface is in.", takes(str, "NAME")),
     (
@@ -105,7 +120,7 @@ _section = partial(section, RecordConfig)
         "Directory for the files, or - for standard output.",
         {"default": "", "metavar": "DIR"},
     ),
-    ("format", ("-F", "--format"), "pcapng or pcap.", takes(click.Choice(FORMATS), "FORMAT")),
+    ("format", ("--format",), "pcapng or pcap.", takes(click.Choice(FORMATS), "FORMAT")),
     (
         "name_template",
         ("--name",),
@@ -264,14 +279,20 @@ _section = partial(section, RecordConfig)
     ("quiet", ("-q", "--quiet"), "Only warnings, errors and losses.", FLAG),
     ("json", ("--json",), "Print the final report as a JSON object on standard output.", FLAG),
 )
-def record_command(**options: Any) -> None:
+@click.argument("expression", nargs=-1, metavar="[EXPRESSION]...")
+def record_command(
+    expression: tuple[str, ...], filter: str | None, filter_file: str | None, **options: Any
+) -> None:
     """Record every packet that arrives on an interface into capture files.
+
+    With an EXPRESSION (pcap-filter(7)) only what matches it; the XDP program
+    decides, and the rest goes on as if nobody recorded.
 
     Each receive queue has its own worker and its own chain of files. Packets
     that could not be kept are counted at the place where they were lost.
     """
     options["interfaces"], options["bpf"] = sources(options["interfaces"], options["bpf"])
-    config = RecordConfig(**options)
+    config = RecordConfig(filter=given_expression(expression, filter, filter_file), **options)
     _check(config)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.terminal import run_to_exit

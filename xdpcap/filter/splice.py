@@ -21,6 +21,8 @@ from xdpcap.errors import XdpcapError
 #: The function of bpf/filter.h.
 FUNCTION = "xdpcap_matches"
 SECTION = ".text"
+#: What libbpf calls programs for packets of several buffers.
+SEVERAL_BUFFERS = "xdp.frags"
 
 # ELF64, little endian (elf.h): where the file's header tells of the section headers, and the
 # layouts of a section header and of a symbol; all in bytes.
@@ -61,6 +63,14 @@ def spliced(image: bytes, code: bytes) -> bytes:
     struct.pack_into("<QQ", out, text.at + _OFFSET_IN_SECTION, len(out), begin + len(code))
     struct.pack_into("<Q", out, symbol_at + _SIZE_IN_SYMBOL, len(code))
     return bytes(out) + text.content(image)[:begin] + code
+
+
+def takes_several_buffers(image: bytes) -> bool:
+    """Whether the build is one for packets of several buffers; False for what is no object."""
+    try:
+        return any(section.name == SEVERAL_BUFFERS for section in _sections(image))
+    except (struct.error, IndexError, ValueError):
+        return False
 
 
 def _sections(image: bytes) -> list[_Section]:

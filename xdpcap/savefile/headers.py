@@ -16,6 +16,7 @@ from xdpcap import __version__
 SECTION_HEADER = 0x0A0D0D0A
 INTERFACE_DESCRIPTION = 1
 INTERFACE_STATISTICS = 5
+ENHANCED_PACKET = 6
 
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 PCAP_MAGIC_NS = 0xA1B23C4D
@@ -100,6 +101,19 @@ def interface_statistics(
     return _block(
         INTERFACE_STATISTICS, struct.pack("<I", interface_id) + _timestamp(ts_ns), options
     )
+
+
+def enhanced_packet(interface_id: int, ts_ns: int, data: bytes, origlen: int) -> bytes:
+    """Enhanced Packet Block (4.3) without options, of an interface with tsresol 9."""
+    fixed = struct.pack("<I", interface_id) + _timestamp(ts_ns)
+    body = fixed + struct.pack("<II", len(data), origlen) + data + bytes(-len(data) % 4)
+    return _block(ENHANCED_PACKET, body, b"")
+
+
+def pcap_record(ts_ns: int, data: bytes, origlen: int) -> bytes:
+    """A record of a pcap file with nanoseconds (5); seconds have 32 bits and end in 2106."""
+    seconds, fraction = divmod(ts_ns, 1_000_000_000)
+    return struct.pack("<IIII", seconds & 0xFFFFFFFF, fraction, len(data), origlen) + data
 
 
 def pcap_header(snaplen: int, linktype: int = LINKTYPE_ETHERNET) -> bytes:

@@ -18,11 +18,11 @@ from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.pcapng import Block
 from xdpcap.savefile.stream import DamageError, Stream
 
-__all__ = ["Block", "DamageError", "Packet", "read_blocks", "read_packets"]
+__all__ = ["Block", "DamageError", "Packet", "read_any", "read_blocks", "read_packets"]
 
 Source = str | os.PathLike[str] | BinaryIO
 
-_PACKET_BLOCKS = (pcapng.ENHANCED_PACKET, pcapng.SIMPLE_PACKET, pcapng.OBSOLETE_PACKET)
+PACKET_BLOCKS = (pcapng.ENHANCED_PACKET, pcapng.SIMPLE_PACKET, pcapng.OBSOLETE_PACKET)
 
 
 def read_packets(source: Source, *, tolerant: bool = False) -> Iterator[Packet]:
@@ -56,6 +56,16 @@ def read_blocks(source: Source, *, tolerant: bool = False) -> Iterator[Block]:
                 raise
 
 
+def read_any(source: Source) -> Iterator[Packet | Block]:
+    """The packets of a pcap file, or the blocks of a pcapng file; errors as for `read_packets`.
+
+    The first four bytes are read at once, a file object stays open.
+    """
+    stream = Stream(source)
+    magic = _magic(stream)
+    return pcap.packets(stream, magic) if magic in pcap.MAGICS else pcapng.blocks(stream, magic)
+
+
 def _magic(stream: Stream) -> bytes:
     """The first four bytes, if they are those of a format that is read here."""
     magic = stream.read(4)
@@ -71,7 +81,7 @@ def _magic(stream: Stream) -> bytes:
 
 def _block_packets(blocks: Iterator[Block]) -> Iterator[Packet]:
     for block in blocks:
-        if block.type in _PACKET_BLOCKS:
+        if block.type in PACKET_BLOCKS:
             f = block.fields
             yield Packet(
                 f["ts_ns"],
