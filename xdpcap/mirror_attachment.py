@@ -47,6 +47,7 @@ class MirrorAttachment(Attachment):
 
     def start(self) -> None:
         """Let packets be copied."""
+        self.renew()
         for queue, ring in self._rings.items():
             self.program.bind_ring(queue, ring)
 

@@ -52,6 +52,20 @@ def test_packets_pass_a_stopped_recorder_by_and_are_recorded_when_it_goes_on(lab
     assert len(SILENT.findall(result.stderr)) == 1
 
 
+def test_a_mirror_that_hangs_copies_nothing_and_goes_on_when_it_is_back(lab, record):
+    recorder = record("--json", "--mirror", "--dead-man", "2s")
+    # At once: the first word was given before the first packet could come.
+    send_frames(lab, frames(0, 100))
+    recorder.send_signal(signal.SIGSTOP)
+    time.sleep(2.5)
+    send_frames(lab, frames(100, 30))
+    recorder.send_signal(signal.SIGCONT)
+    told = recorder.wait_for(lambda: SILENT.search(recorder.stderr))
+    assert told[2] == "30"
+    total = check_books(recorder.stop())
+    assert (total["passed"], total["mirrored"], total["written"]) == (30, 100, 100)
+
+
 def test_a_recorder_that_is_silent_for_less_keeps_every_packet(lab, record):
     recorder = record("--json", "--dead-man", "1h")
     recorder.send_signal(signal.SIGSTOP)
