@@ -238,9 +238,7 @@ def _admit(config: BenchRecordConfig) -> net.Link:
         reason = net.refusal(link.name)
         if reason is not None:
             raise UsageError(reason)
-    if not link.up:
-        command = netns.command_in(config.netns, f"ip link set {link.name} up")
-        raise XdpcapError(f"{link.name} is down; `{command}`")
+    net.require_up(link, config.netns)
     return link
 
 

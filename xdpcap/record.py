@@ -159,12 +159,8 @@ class Session:
             reason = net.refusal(name)
             if reason is not None:
                 raise UsageError(reason)
-        if not link.up:
-            raise XdpcapError(f"{name} is down; `{self._command(f'ip link set {name} up')}`")
+        net.require_up(link, self._config.netns)
         return link
-
-    def _command(self, command: str) -> str:
-        return netns.command_in(self._config.netns, command)
 
     def _fix_offloads(self, links: list[net.Link]) -> None:
         if not self._config.fix_offloads:
@@ -308,7 +304,7 @@ class Session:
     def _link_changed(self, event: net.LinkEvent, recorder: InterfaceRecorder) -> None:
         name = recorder.link.name
         # What is deleted goes down first, and is told of twice.
-        if event.deleted or (not event.up and not _is_there(recorder.link)):
+        if event.deleted or (not event.up and not net.is_there(recorder.link)):
             self._lose(name, "was deleted")
             self._retire(name)
         elif not event.up and name not in self._gone:
@@ -390,9 +386,3 @@ class Session:
             f"{count} packets came without the program's metadata and were stamped by the worker "
             f"when it took them; {why}"
         )
-
-
-def _is_there(link: net.Link) -> bool:
-    """Whether this very link exists, and not another one of its name."""
-    now = net.find_link(link.name)
-    return now is not None and now.index == link.index

@@ -128,9 +128,7 @@ class ReplaySession:
             reason = net.refusal(name, because=net.SENDING)
             if reason is not None:
                 raise UsageError(reason)
-        if not link.up:
-            command = netns.command_in(self._config.netns, f"ip link set {name} up")
-            raise XdpcapError(f"{name} is down; `{command}`")
+        net.require_up(link, self._config.netns)
         return link
 
     def _attach(self, link: net.Link) -> None:

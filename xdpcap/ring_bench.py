@@ -13,7 +13,7 @@ from xdpcap._ringloop import RingLoop
 from xdpcap._xsk import Xsk
 from xdpcap.attachment import Attachment
 from xdpcap.cpu_time import machine_busy_s, thread_cpu_s
-from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.errors import KernelError, UsageError
 from xdpcap.events import Events
 from xdpcap.net import netns
 from xdpcap.ring_bench_config import RingBenchConfig, idle_frame
@@ -137,9 +137,7 @@ class _Session:
             )
             if reason is not None:
                 raise UsageError(reason)
-        if not link.up:
-            command = netns.command_in(config.netns, f"ip link set {link.name} up")
-            raise XdpcapError(f"{link.name} is down; `{command}`")
+        net.require_up(link, config.netns)
         return link
 
     def _attach(self, link: net.Link, queues: tuple[int, ...]) -> Attachment | TxAttachment:

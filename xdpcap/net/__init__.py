@@ -10,12 +10,13 @@ Nothing in here knows AF_XDP sockets; the session (above) decides what to do wit
 
 from xdpcap.net.etf import timed_queues
 from xdpcap.net.ethtool import ptp_clock
-from xdpcap.net.guard import SENDING, refusal
+from xdpcap.net.guard import SENDING, refusal, require_up
 from xdpcap.net.link import (
     Link,
     Promiscuous,
     find_link,
     get_link,
+    is_there,
     list_links,
     peer_of,
     rx_missed,
@@ -42,11 +43,13 @@ __all__ = [
     "claims_zero_copy",
     "find_link",
     "get_link",
+    "is_there",
     "list_links",
     "offers_launch_time",
     "peer_of",
     "ptp_clock",
     "refusal",
+    "require_up",
     "rx_missed",
     "rx_queue_count",
     "rx_queues_allocated",

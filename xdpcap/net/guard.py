@@ -18,7 +18,9 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from xdpcap.net.link import get_link
+from xdpcap.errors import XdpcapError
+from xdpcap.net import netns
+from xdpcap.net.link import Link, get_link
 from xdpcap.net.routes import RTN_UNICAST, default_route_indexes
 
 IFF_LOOPBACK = 0x8
@@ -33,6 +35,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 RECORDING = "a recorded packet does not reach this host's network stack"
 SENDING = "what is sent there goes out beside this host's own traffic"
+
+
+def require_up(link: Link, namespace: str | None) -> None:
+    """Raise XdpcapError for an interface that is down; `namespace` is how it was named."""
+    if not link.up:
+        command = netns.command_in(namespace, f"ip link set {link.name} up")
+        raise XdpcapError(f"{link.name} is down; `{command}`")
 
 
 def refusal(

@@ -92,6 +92,12 @@ def find_link(name: str) -> Link | None:
         return None  # deleted between the two questions
 
 
+def is_there(link: Link) -> bool:
+    """Whether this very link exists, and not another one of its name."""
+    now = find_link(link.name)
+    return now is not None and now.index == link.index
+
+
 def list_links() -> list[Link]:
     """Every link of this namespace, by index."""
     with IPRoute() as ipr:
