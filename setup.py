@@ -74,6 +74,7 @@ LIBRARIES = {
     "_cbpf": ["libpcap"],
     "_opened": ["libpcap"],
     "_look": ["libpcap"],
+    "_ringlook": ["libpcap"],
     "_plan": [],
     "_transmit": ["libxdp", "libbpf"],
     "_txloop": ["libxdp", "libbpf"],

@@ -182,7 +182,8 @@ def _source(c: RecordConfig) -> Iterator[str]:
 
 def _attachment(c: RecordConfig) -> Iterator[str]:
     yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
-    if c.attach == "offload":
+    # Mirror mode has no socket to be fed.
+    if c.attach == "offload" and not c.mirror:
         yield (
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
             "use --attach native, or leave it out"

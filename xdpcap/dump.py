@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -17,20 +18,27 @@ from typing import Any
 from xdpcap.dump_config import DumpConfig
 from xdpcap.dump_lines import shower
 from xdpcap.errors import UsageError
+from xdpcap.live_source import LiveSource
+from xdpcap.net import netns
 from xdpcap.packet_source import PacketSource, Seen, open_files
 from xdpcap.savefile.source import STDIN
+from xdpcap.stats import QueueAccount
 
 Write = Callable[[str], None]
+SumUp = Callable[[QueueAccount], None]
 
 
-def dump_session(config: DumpConfig, write: Write, tell: Write) -> int:
+def dump_session(config: DumpConfig, write: Write, tell: Write, sum_up: SumUp) -> int:
     """Print what `config` asks for; the exit code.
 
-    `write` takes lines for standard output and flushes them, `tell` one line for the person.
+    `write` takes lines for standard output and flushes them, `tell` one line for the person,
+    `sum_up` what became of the packets of interfaces.
     """
     config.validate()
     with _Stop() as stop, contextlib.closing(_open(config)) as source:
         shown = 0
+        if isinstance(source, LiveSource):
+            tell(source.opening)
         show = shower(config)
         with contextlib.suppress(_Stopped):
             for batch in _limited(stop, source, config.count):
@@ -39,7 +47,9 @@ def dump_session(config: DumpConfig, write: Write, tell: Write) -> int:
                     write("".join(map(show, batch)))
         if config.count_only:
             write(f"{_packets(shown)}\n")
-        if stop.asked:
+        if isinstance(source, LiveSource):
+            sum_up(source.ledger(shown))
+        elif stop.asked:
             tell(f"{_packets(shown)} shown, {source.read_count} read")
         for line in source.damage:
             tell(line)
@@ -51,22 +61,26 @@ def _packets(count: int) -> str:
 
 
 def _open(config: DumpConfig) -> PacketSource:
-    """What the name means: an interface before a file, which may be written as ./NAME."""
-    name = config.source
-    if name != STDIN and "/" not in name and _is_interface(name):
+    """What the names mean: an interface before a file, which may be written as ./NAME."""
+    if config.netns is not None:
+        netns.enter(config.netns)
+    if all(map(_is_interface, config.sources)):
+        return LiveSource(config.recording(), sys.stdout.fileno())
+    name = next(name for name in config.sources if not _is_interface(name))
+    if len(config.sources) > 1:
         raise UsageError(
-            f"{name}: an interface can't be looked at yet; use "
-            f"`xdpcap record -i {name} -o - | xdpcap dump -i -`, or ./{name} for a file"
+            f"{name}: not one of several interfaces; look at a file or directory alone"
         )
-    if config.generic or config.offload:
-        option = "-S" if config.generic else "-H"
-        raise UsageError(f"{option} says how to attach to an interface; leave it out for {name}")
     if name != STDIN and not os.path.lexists(name):
         raise UsageError(f"{name}: no such interface, file or directory; `xdpcap interfaces` lists")
+    for option in config.for_interfaces:
+        raise UsageError(f"{option} is for interfaces; leave it out for {name}")
     return open_files(name, config.expression)
 
 
 def _is_interface(name: str) -> bool:
+    if name == STDIN or "/" in name:
+        return False
     try:
         socket.if_nametoindex(name)
     except (OSError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdpcap.config import STDOUT, RecordConfig
 from xdpcap.errors import UsageError
 
 TIME_STYLES = ("absolute", "date", "epoch", "delta", "relative", "none")
@@ -12,13 +13,14 @@ HEX_STYLES = ("x", "xx", "X", "XX")
 
 @dataclass(frozen=True)
 class DumpConfig:
-    """`source` is an interface, a capture file, a directory of them, or "-".
+    """`sources` are interfaces, or one capture file, a directory of them, or "-".
 
     `hexdump` is one of HEX_STYLES or "": with the link header when doubled, with ASCII in
-    capitals. `count` is the most packets that are shown, None for all of them.
+    capitals. `count` is the most packets that are shown, None for all of them. The last six
+    are for interfaces alone; `snaplen` 0 looks at whole packets.
     """
 
-    source: str
+    sources: tuple[str, ...]
     expression: str = ""
     count: int | None = None
     time_style: str = "absolute"
@@ -31,10 +33,42 @@ class DumpConfig:
     count_only: bool = False
     generic: bool = False
     offload: bool = False
+    snaplen: int = 0
+    queues: tuple[int, ...] | None = None
+    promiscuous: bool = True
+    netns: str | None = None
+
+    def recording(self) -> RecordConfig:
+        """What a recording in mirror mode would be asked, that of a looker at interfaces."""
+        attach = "generic" if self.generic else "offload" if self.offload else "auto"
+        return RecordConfig(
+            self.sources,
+            STDOUT,
+            mirror=True,
+            attach=attach,
+            snaplen=self.snaplen,
+            queues=self.queues,
+            promiscuous=self.promiscuous,
+            netns=self.netns,
+            filter=self.expression or None,
+        )
+
+    @property
+    def for_interfaces(self) -> list[str]:
+        """The options given that say something about interfaces alone."""
+        given = {
+            "-S": self.generic,
+            "-H": self.offload,
+            "-s": self.snaplen,
+            "-p": not self.promiscuous,
+            "--queues": self.queues is not None,
+            "--netns": self.netns is not None,
+        }
+        return [option for option, is_given in given.items() if is_given]
 
     def validate(self) -> None:
         """UsageError, one line with the way out, for what can't be meant."""
-        if not self.source:
+        if not (self.sources and all(self.sources)):
             raise UsageError("nothing to look at; name an interface, a file or a directory with -i")
         if self.count is not None and self.count < 1:
             raise UsageError("--count 0: no packet would be shown; leave it out for all of them")

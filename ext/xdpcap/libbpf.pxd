@@ -96,6 +96,7 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_program__set_expected_attach_type(bpf_program *prog, int type)
     int bpf_program__set_attach_target(bpf_program *prog, int prog_fd, const char *name)
     void bpf_program__set_ifindex(bpf_program *prog, uint32_t ifindex)
+    int bpf_map__set_ifindex(bpf_map *map, uint32_t ifindex)
     uint32_t bpf_program__flags(const bpf_program *prog)
     int bpf_program__set_flags(bpf_program *prog, uint32_t flags)
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)

@@ -22,9 +22,9 @@ def dumped(name: str, **options) -> tuple[int, list[str], list[str]]:
     """Exit code, lines and messages of the command."""
     text: list[str] = []
     told: list[str] = []
-    config = DumpConfig(source=str(CAPTURES / name), **{"time_style": "none", **options})
+    config = DumpConfig((str(CAPTURES / name),), **{"time_style": "none", **options})
     try:
-        code = dump_session(config, text.append, told.append)
+        code = dump_session(config, text.append, told.append, pytest.fail)
     except UsageError as error:
         return error.exit_code, [], [str(error)]
     return code, "".join(text).splitlines(), told

@@ -301,10 +301,12 @@ def test_a_full_disk_is_one_line():
     [
         ([], "nothing to look at"),
         (["-i", "nowhere"], "no such interface, file or directory"),
-        (["-i", "lo"], "an interface can't be looked at yet"),
-        (["-i", "lo", "-S"], "an interface can't be looked at yet"),
-        (["web.pcap", "-S"], "-S says how to attach"),
-        (["web.pcap", "-H"], "-H says how to attach"),
+        (["-i", ""], "nothing to look at"),
+        (["-i", "web.pcap", "-i", "web.pcap"], "web.pcap: not one of several interfaces"),
+        *(
+            (["web.pcap", *option], f"{option[0]} is for interfaces; leave it out for web.pcap")
+            for option in (["-S"], ["-H"], ["-s", "60"], ["-p"], ["--queues", "0"])
+        ),
         (["web.pcap", "-S", "-H"], "choose one"),
         (["web.pcap", "tpc"], "filter 'tpc': "),
         (["web.pcap", "-x", "-X"], "choose one"),
@@ -323,13 +325,6 @@ def test_what_cannot_be_printed_is_one_line_and_exit_code_2(capsys, argv, says):
     assert run("dump", *argv) == 2
     line = one_line(capsys)
     assert says in line
-
-
-def test_an_interface_comes_before_a_file_of_its_name(capsys):
-    Path("lo").write_bytes(pcap(*PACKETS))
-    assert run("dump", "-i", "lo") == 2
-    assert "or ./lo for a file" in one_line(capsys)
-    assert printed(capsys, "-i", "./lo", "-t") == LINES
 
 
 def test_a_filter_that_is_none_is_refused_for_a_directory_as_well(capsys):

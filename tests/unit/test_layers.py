@@ -31,6 +31,7 @@ FLOORS = {
         "simulator",
         "granted",
         "dump_lines",
+        "live_source",
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
@@ -40,7 +41,7 @@ FLOORS = {
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
-        *("_mirrorloop", "_admission"),
+        *("_mirrorloop", "_admission", "_ringlook"),
         *("_transmit", "_txloop", "_ringloop"),
     },
     3: {

@@ -7,16 +7,19 @@ from typing import Any
 import click
 
 from xdpcap.cli.options import (
+    BYTES,
     CONTEXT_SETTINGS,
     COUNT,
     FLAG,
+    NUMBERS,
     SectionedCommand,
     section,
     takes,
 )
-from xdpcap.cli.streams import complain, emit
+from xdpcap.cli.streams import complain, emit, remark
 from xdpcap.dump_config import TIME_STYLES, DumpConfig
 from xdpcap.errors import UsageError
+from xdpcap.stats import QueueAccount
 
 EXAMPLES = """\b
 Examples:
@@ -24,6 +27,7 @@ Examples:
   xdpcap dump -i captures/ -ttt tcp port 443
   xdpcap dump -i day.pcapng.zst -c 10 -X 'icmp or arp'
   xdpcap dump -i web.pcap --json udp | jq .layers
+  xdpcap dump -i eth1 -c 100 tcp port 443
 
 `docs/dump.md` explains every option, the lines and the JSON.
 """
@@ -37,7 +41,7 @@ COUNTED: dict[str, Any] = {"count": True, "default": 0}
     "dump",
     cls=SectionedCommand,
     context_settings=CONTEXT_SETTINGS,
-    short_help="Print a line for each packet of a capture.",
+    short_help="Print a line for each packet of a capture or an interface.",
     epilog=EXAMPLES,
 )
 @click.argument("words", nargs=-1, metavar="[EXPR]")
@@ -45,14 +49,28 @@ COUNTED: dict[str, Any] = {"count": True, "default": 0}
     None,
     "What to look at",
     (
-        "source",
+        "sources",
         ("-i", "--input"),
-        "Capture file, directory of them, - for standard input, or interface.",
-        {**takes(str, "NAME", "-r", "--interface"), "default": ""},
+        "Interface, which may be given more than once; or capture file, directory of them, "
+        "- for standard input.",
+        {**takes(str, "NAME", "-r", "--interface"), "default": (), "multiple": True},
     ),
     ("count", ("-c", "--count"), "Stop after so many packets.", takes(COUNT)),
-    ("generic", ("-S", "--generic"), "On an interface: generic mode, for any driver.", FLAG),
-    ("offload", ("-H", "--offload"), "On an interface: the program runs on the NIC.", FLAG),
+)
+@section(
+    DumpConfig,
+    "On an interface",
+    ("snaplen", ("-s", "--snaplen"), "Bytes looked at of each packet; 0 for all.", takes(BYTES)),
+    ("queues", ("--queues",), "Receive queues, such as 0,2-3; all without it.", takes(NUMBERS)),
+    (
+        "promiscuous",
+        ("-p", "--no-promiscuous-mode"),
+        "Do not put the interface into promiscuous mode.",
+        {"is_flag": True, "flag_value": False, "default": True},
+    ),
+    ("netns", ("--netns",), "Network namespace the interface is in.", takes(str, "NAME")),
+    ("generic", ("-S", "--generic"), "Generic mode, for any driver.", FLAG),
+    ("offload", ("-H", "--offload"), "The program runs on the NIC.", FLAG),
 )
 @section(
     None,
@@ -75,25 +93,26 @@ COUNTED: dict[str, Any] = {"count": True, "default": 0}
     ("nanoseconds", ("--nano",), "Nine digits behind the point instead of six.", FLAG),
 )  # fmt: skip
 def dump_command(words: tuple[str, ...], **options: Any) -> None:
-    """Print a line for each packet of a capture file, or of a directory's files in order of time.
+    """Print a line for each packet that arrives on an interface, of a capture file, or of a
+    directory's files in order of time.
 
     EXPR is a filter as tcpdump takes it (pcap-filter(7)). Without -i the first word names
-    what to look at.
+    what to look at. Looking at an interface takes no packet away from the host.
     """
     config = as_config(words, **options)
     config.validate()
     # Imported here: --help and a usage error do not need the compiled modules.
     from xdpcap.dump import dump_session
 
-    raise SystemExit(dump_session(config, emit, complain))
+    raise SystemExit(dump_session(config, emit, complain, _sum_up))
 
 
 def as_config(
     words: tuple[str, ...], *, x: int, X: int, t: int, time_style: str | None, **options: Any
 ) -> DumpConfig:
     """The configuration that the options stand for."""
-    if not options["source"] and words:
-        options["source"], words = words[0], words[1:]
+    if not options["sources"] and words:
+        options["sources"], words = words[:1], words[1:]
     if x and X:
         raise UsageError("-x and -X: the bytes are printed once; choose one")
     if t and time_style is not None:
@@ -106,3 +125,11 @@ def as_config(
         time_style=time_style or T_STYLES[t],
         **options,
     )
+
+
+def _sum_up(ledger: QueueAccount) -> None:
+    """tcpdump's closing lines, on standard error."""
+    # Imported here: rich takes a while, and a file needs none of it.
+    from xdpcap.cli.closing import closing_lines
+
+    remark("\n".join(closing_lines(ledger.reported())))

@@ -71,7 +71,12 @@ def printable(text: str) -> str:
 
 def complain(text: str) -> None:
     """Print `text` as one `xdpcap:` line on standard error; if nobody reads it, silently."""
+    remark(f"xdpcap: {printable(text)}")
+
+
+def remark(text: str) -> None:
+    """Print our own words as they are on standard error; if nobody reads it, silently."""
     try:
-        print(f"xdpcap: {printable(text)}", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
     except OSError:
         abandon(sys.stderr)
