@@ -66,15 +66,22 @@ class Outcome:
 
 
 def warm() -> None:
-    """Compile what the tests import into the checkout's build/, where guests find it."""
+    """Compile what the tests import into the checkout's build/, where guests find it.
+
+    Raises GuestError where that can't be imported.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    writing = {**kept, "PYTHONPYCACHEPREFIX": str(PYCACHE)}
+    here = {**writing, "XDPCAP_VM_KERNEL": "7.2", "XDPCAP_VM_NICS": LAB_NICS}
+    collect = ["-m", "pytest", "-p", "no:cacheprovider", *LEAN, "--collect-only", "-q"]
     with locked(cache_dir()):
-        kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        writing = {**kept, "PYTHONPYCACHEPREFIX": str(PYCACHE)}
-        subprocess.run([PYTHON, "-c", WARM], check=True, cwd=ROOT, env=writing)
-        here = {**writing, "XDPCAP_VM_KERNEL": "7.2", "XDPCAP_VM_NICS": LAB_NICS}
-        collect = [PYTHON, "-m", "pytest", "-p", "no:cacheprovider", *LEAN, "--collect-only", "-q"]
-        subprocess.run([*collect, SUITE, "tests/lab"], check=True, cwd=ROOT, env=here,
-                       stdout=subprocess.DEVNULL)  # fmt: skip
+        for words, env in ((("-c", WARM), writing), ((*collect, SUITE, "tests/lab"), here)):
+            done = subprocess.run(
+                [PYTHON, *words], cwd=ROOT, env=env, check=False, capture_output=True, text=True
+            )
+            if done.returncode:
+                said = (done.stderr or done.stdout).strip().splitlines() or ["no word of why"]
+                raise GuestError(f"the checkout is not ready: {said[-1]}; run `make setup`")
 
 
 def test(
