@@ -58,6 +58,7 @@ LIBRARIES = {
     "_dispatcher": ["libxdp", "libbpf"],
     "_maps": ["libbpf"],
     "_copyrings": ["libbpf"],
+    "_observer": ["libbpf"],
     "_mirrorloop": ["libxdp", "libbpf", "liburing"],
     "_umem": ["libxdp", "libbpf"],
     "_xsk": ["libxdp", "libbpf"],

@@ -50,12 +50,14 @@ struct xdpcap_meta {
 #define XDPCAP_COPY_MAX 65552
 #endif
 
+#define XDPCAP_NO_VERDICT 0xffffffffu	/* an observed program had not decided yet */
+
 /* What stands before a packet in a ring of mirror mode; its bytes follow. */
 struct xdpcap_copy {
 	__u32 caplen;		/* bytes of the packet that follow */
 	__u32 cpu;		/* that copied it */
 	__u32 lost;		/* packets of this queue that this CPU had no room for, modulo 2^32 */
-	__u32 verdict;		/* enum xdp_action: what became of the packet */
+	__u32 verdict;		/* enum xdp_action: what became of the packet; XDPCAP_NO_VERDICT */
 	struct xdpcap_meta meta;
 };
 
@@ -77,6 +79,8 @@ struct xdpcap_settings {
 	__u32 sample_by;	/* enum xdpcap_sample_by */
 	__u32 dead_man_ms;	/* all is passed when `alive` is older; 0: it is not looked at */
 	__u32 filter;		/* enum xdpcap_filter */
+	__u32 device;		/* index of the interface whose packets are observed */
+	__u32 whole_length;	/* 1: bpf_xdp_get_buff_len() is there (5.18) */
 };
 
 /* Whether there is a filter, and what becomes of packets that it does not match. */

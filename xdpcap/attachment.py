@@ -63,7 +63,7 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
     blocks = block_bytes * block_count
     # Huge pages are set aside already and are no part of MemAvailable.
     option, frames = "--umem-size", 0 if config.hugepages else config.umem_size_bytes
-    if config.mirror:
+    if config.copies:
         option, frames = "--mirror-size", config.mirror_size_bytes
     wanted = queue_count * (frames + blocks)
     text = Path("/proc/meminfo").read_text()
@@ -107,6 +107,9 @@ class Attachment:
     is not asked to say when it has to be woken.  Raises KernelError or
     UsageError with nothing left attached.
     """
+
+    # How packets are copied where they are not taken from the host.
+    mode = ""
 
     def __init__(
         self,

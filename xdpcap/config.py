@@ -32,6 +32,7 @@ MAX_SNAPLEN = 262144
 # Of rings that packets are copied into: bpf_map_create() takes more, nobody has needed it.
 MAX_MIRROR_BYTES = 1024 * MIB
 SAMPLES = ("count", "flow")
+HOOKS = ("entry", "exit")
 MAX_SAMPLE = 2**32 - 1
 
 # What O_DIRECT asks of a buffer's length on every device in use.
@@ -76,6 +77,8 @@ class RecordConfig:
     snaplen: int = 0
     mirror: bool = False
     mirror_size_bytes: int = 32 * MIB
+    xdp_hook: int | None = None
+    xdp_hook_at: str = "exit"
     sample: int = 1
     sample_by: str = "count"
     queues: tuple[int, ...] | None = None
@@ -140,6 +143,11 @@ class RecordConfig:
         return self.write_buffer_bytes or size, self.write_buffer_count or count
 
     @property
+    def copies(self) -> bool:
+        """Whether packets are copied into rings and none is taken from the host."""
+        return self.mirror or self.xdp_hook is not None
+
+    @property
     def to_stdout(self) -> bool:
         """Whether the packets go to standard output and not into files."""
         return self.output == STDOUT
@@ -151,7 +159,7 @@ class RecordConfig:
         the way out.
         """
         steps = (
-            *(_source, _attachment, _mirror, _ranges, _memory, _blocks, _files, _stdout),
+            *(_source, _attachment, _mirror, _observer, _ranges, _memory, _blocks, _files, _stdout),
             _reports,
         )
         for problem in chain.from_iterable(step(self) for step in steps):
@@ -201,19 +209,38 @@ def _mirror(c: RecordConfig) -> Iterator[str]:
             f"{format_size(MAX_MIRROR_BYTES)}; use {format_size(min(near, MAX_MIRROR_BYTES))}"
         )
     yield from checks.one_of("--sample-by", c.sample_by, SAMPLES)
-    if not c.mirror:
+    if not c.copies:
         return
+    option = "--mirror" if c.mirror else "--xdp-hook"
     if c.zero_copy == "require":
         yield (
-            "--mirror with --zero-copy require: a mirrored packet is copied, its original "
-            "goes to the host; drop one of them"
+            f"{option} with --zero-copy require: what is recorded is a copy, its original "
+            "goes its own way; drop one of them"
         )
     if c.busy_poll:
-        yield "--mirror with --busy-poll: there is no socket to poll; drop one of them"
+        yield f"{option} with --busy-poll: there is no socket to poll; drop one of them"
     if c.hugepages:
-        yield "--mirror with --hugepages: the kernel makes the rings itself; drop one of them"
+        yield f"{option} with --hugepages: the kernel makes the rings itself; drop one of them"
     if c.unmatched == "drop":
-        yield "--mirror with --unmatched drop: it leaves every packet to the host; drop one of them"
+        yield f"{option} with --unmatched drop: every packet is left to the host; drop one of them"
+
+
+def _observer(c: RecordConfig) -> Iterator[str]:
+    yield from checks.one_of("--xdp-hook-at", c.xdp_hook_at, HOOKS)
+    if c.xdp_hook is None:
+        return
+    if c.xdp_hook < 1:
+        yield f"--xdp-hook {c.xdp_hook}: no program's id; `bpftool prog show type xdp` lists them"
+    why = "another's program is observed, ours does not run"
+    asked = {
+        "--mirror": c.mirror,
+        "--attach": c.attach != "auto",
+        "--sample": c.sample != 1,
+        "--dead-man": c.dead_man_s is not None,
+        "a filter": c.filter is not None,
+    }
+    for option in (option for option, given in asked.items() if given):
+        yield f"--xdp-hook with {option}: {why}; drop one of them"
 
 
 def _own_program(c: RecordConfig) -> Iterator[str]:
@@ -221,6 +248,7 @@ def _own_program(c: RecordConfig) -> Iterator[str]:
     asked = {
         "--dead-man": c.dead_man_s is not None,
         "--mirror": c.mirror,
+        "--xdp-hook": c.xdp_hook is not None,
         "--sample": c.sample > 1,
         "a filter": c.filter is not None,
     }

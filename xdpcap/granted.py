@@ -26,7 +26,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
     found = net.spoilers(
         link,
         attachment.attach_mode,
-        chosen_frame(config.frame_size) if config.mirror else attachment.frame_size,
+        chosen_frame(config.frame_size) if config.copies else attachment.frame_size,
         all(q.multi_buffer for q in queues),
         config.netns,
         queue_count=attachment.queue_count,
@@ -44,7 +44,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         counted_by="program" if attachment.program.counts else "worker",
         kernel=os.uname().release,
         memory=_memory_line(config, attachment),
-        mirror=config.mirror,
+        mode=attachment.mode,
         sample=_sample_line(config),
         filter=str(attachment.packet_filter or ""),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
@@ -59,7 +59,7 @@ def _sample_line(config: RecordConfig) -> str:
 
 
 def _memory_line(config: RecordConfig, attachment: Attachment) -> str:
-    if config.mirror:
+    if config.copies:
         kind = "perf rings" if attachment.variant.perf else "a ring buffer"
         return f"{kind} of {_spaced_size(config.mirror_size_bytes)} a queue"
     text = (

@@ -24,6 +24,8 @@ from xdpcap.verdict import QueueVerdict
 class MirrorAttachment(Attachment):
     """As an `Attachment`, with rings that packets are copied into in place of sockets."""
 
+    mode = "mirror: every packet is copied and stays with the host"
+
     def __init__(
         self,
         config: RecordConfig,

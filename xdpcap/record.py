@@ -25,6 +25,7 @@ from xdpcap.granted import granted_verdict
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
+from xdpcap.observer_attachment import ObserverAttachment
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
 from xdpcap.recorder import InterfaceRecorder
@@ -154,8 +155,8 @@ class Session:
     def _admit(self, name: str) -> net.Link:
         """The interface, unless recording it would do harm."""
         link = net.get_link(name)
-        # What is mirrored stays with the host.
-        if not (self._config.force or self._config.mirror):
+        # What is only copied stays with the host.
+        if not (self._config.force or self._config.copies):
             reason = net.refusal(name)
             if reason is not None:
                 raise UsageError(reason)
@@ -185,7 +186,9 @@ class Session:
         queues = net.choose_queues(link.name, config.queues)
         if config.promiscuous:
             self._stack.enter_context(net.Promiscuous(link.name))
-        kind = MirrorAttachment if config.mirror else Attachment
+        kind: type[Attachment] = Attachment
+        if config.copies:
+            kind = MirrorAttachment if config.mirror else ObserverAttachment
         attachment = kind(config, link, queues, queue_count, packet_filter=self._filter)
         self._stack.callback(attachment.close)
         self._outside.show(attachment)

@@ -16,6 +16,7 @@ class Variant:
     `clock` is what its packets are stamped with: the program reads "tai" or "monotonic",
     and leaves "realtime" to the worker, as it writes no metadata.  `foreign`: a program of
     the user's own, `object_name` is the path of its object then, and `program` its name.
+    `perf`: it copies packets into perf rings.
     """
 
     object_name: str
@@ -23,6 +24,7 @@ class Variant:
     multi_buffer: bool
     program: str = "xdpcap_record"
     foreign: bool = False
+    perf: bool = False
 
     @property
     def path(self) -> str:
@@ -30,11 +32,6 @@ class Variant:
         if self.foreign:
             return self.object_name
         return str(files("xdpcap") / "_programs" / self.object_name)
-
-    @property
-    def perf(self) -> bool:
-        """Whether it copies packets into perf rings."""
-        return "perf" in self.object_name
 
     @property
     def stamps(self) -> bool:
@@ -74,7 +71,13 @@ def mirror_variants() -> Iterator[Variant]:
     clock = "tai" if kernel.has_tai() else "monotonic"
     if kernel.has_load_bytes():
         yield Variant("record_mirror.bpf.o", clock, True)
-    yield Variant("record_mirror_perf.bpf.o", clock, False)
+    yield Variant("record_mirror_perf.bpf.o", clock, False, perf=True)
+
+
+def observer() -> Variant:
+    """The build that looks over another program's shoulder."""
+    clock = "tai" if kernel.has_tai() else "monotonic"
+    return Variant("observe.bpf.o", clock, kernel.has_load_bytes(), perf=True)
 
 
 def member_variants(multi_buffer: bool) -> Iterator[Variant]:

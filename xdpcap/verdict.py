@@ -34,9 +34,10 @@ class Verdict:
     receive queues the interface has. `clock` names the clock of the timestamps
     and `metadata` tells who takes them: "program" for the XDP program, packet
     by packet, "software" for the worker, "custom" for a user's program where it does.
-    `memory` is one line about UMEM and huge pages, or the rings of `mirror` mode. `sample` says
-    what is left out, "" for nothing. `program` names a user's program, "" for ours, `counted_by`
-    is "program", or "worker" where the program has no counters of ours.
+    `memory` is one line about UMEM and huge pages, or about rings. `mode` tells how packets are
+    copied where they are not taken from the host, and `sample` what is left out. `program`
+    names a user's program, "" for ours, `counted_by` is "program", or "worker" where the
+    program has no counters of ours.
     `filter` is the filter with what becomes of the rest, "" without one.
     """
 
@@ -53,7 +54,7 @@ class Verdict:
     program: str = ""
     counted_by: str = "program"
     spoilers: Sequence[tuple[str, str]] = ()
-    mirror: bool = False
+    mode: str = ""
     sample: str = ""
     filter: str = ""
 

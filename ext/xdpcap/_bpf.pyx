@@ -28,7 +28,7 @@ import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap._maps import possible_cpus, read_verdicts
+from xdpcap._maps import bind_rings, possible_cpus, read_verdicts
 from xdpcap._objects import last_words
 from xdpcap.errors import KernelError, UsageError
 
@@ -376,16 +376,9 @@ cdef class Program:
         if self.bound_fd >= 0:
             bpf_map_update_elem(self.bound_fd, &queue, &yes, BPF_ANY)
 
-    def bind_ring(self, uint32_t queue, object ring not None):
+    def bind_ring(self, uint32_t queue, ring not None):
         """Copy a queue's packets into a ring (mirror mode): a `CopyRing` of this queue."""
-        cdef uint32_t yes = 1, index
-        cdef int fd
-        for number, fd in ring.descriptors:
-            index = queue * ring.count + number
-            if bpf_map_update_elem(self.rings_fd, &index, &fd, BPF_ANY):
-                raise KernelError(f"bpf_map_update_elem(rings_map, {index})", errno)
-        if self.bound_fd >= 0:
-            bpf_map_update_elem(self.bound_fd, &queue, &yes, BPF_ANY)
+        bind_rings(self.rings_fd, self.bound_fd, queue, ring)
 
     def release_queue(self, uint32_t queue):
         """Let a queue's packets go to the kernel stack again; never raises."""

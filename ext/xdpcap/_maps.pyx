@@ -51,6 +51,21 @@ cpdef int possible_cpus() except -1:
     return count
 
 
+def bind_rings(int rings_fd, int bound_fd, uint32_t queue, ring not None):
+    """Have a program copy a queue's packets into the rings of a `CopyRing` (mirror mode).
+
+    `bound_fd` is the map that says so where the rings can't be asked for, or -1.
+    """
+    cdef uint32_t yes = 1, index
+    cdef int fd
+    for number, fd in ring.descriptors:
+        index = queue * ring.count + number
+        if bpf_map_update_elem(rings_fd, &index, &fd, BPF_ANY):
+            raise KernelError(f"bpf_map_update_elem(rings_map, {index})", errno)
+    if bound_fd >= 0:
+        bpf_map_update_elem(bound_fd, &queue, &yes, BPF_ANY)
+
+
 def read_verdicts(int fd, uint32_t queue_count):
     """The counters map behind `fd`: a `Verdicts` per queue, summed over the CPUs."""
     cdef int cpu_count = possible_cpus()

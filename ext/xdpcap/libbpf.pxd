@@ -57,6 +57,8 @@ cdef extern from "<bpf/libbpf.h>" nogil:
         pass
     struct bpf_map:
         pass
+    struct bpf_link:
+        pass
     struct btf:
         pass
 
@@ -100,6 +102,8 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     uint32_t bpf_program__flags(const bpf_program *prog)
     int bpf_program__set_flags(bpf_program *prog, uint32_t flags)
     int bpf_program__set_log_level(bpf_program *prog, uint32_t level)
+    bpf_link *bpf_program__attach_trace(const bpf_program *prog)
+    int bpf_link__destroy(bpf_link *link)
     int bpf_map__fd(const bpf_map *map)
     int bpf_map__set_autocreate(bpf_map *map, bint autocreate)
     const char *bpf_map__name(const bpf_map *map)

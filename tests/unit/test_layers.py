@@ -35,7 +35,8 @@ FLOORS = {
     },
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
-        *("dead_man", "pins", "exporter", "mirror_attachment", "own_program"),
+        *("dead_man", "pins", "exporter", "mirror_attachment", "observer_attachment"),
+        "own_program",
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
         "filter_file",
     },
@@ -46,7 +47,7 @@ FLOORS = {
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
-        *("_objects", "_testrun", "_copyrings"),
+        *("_objects", "_testrun", "_copyrings", "_observer"),
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -77,6 +78,7 @@ ENTRY = {"__main__"}
 NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
+    ("observer_attachment", "mirror_attachment"),  # rings that another's program fills
     ("mirror_attachment", "attachment"),  # with rings in place of sockets
     *((part, "own_program") for part in ("attachment", "dispatcher")),  # a user's instead of ours
     ("attachment", "dispatcher"),  # a program that joins others is one to attach
@@ -107,6 +109,8 @@ NEIGHBOURS = {
     ("filter", "_cbpf"),  # what libpcap makes of an expression
     ("_xsk", "_umem"),  # a socket lies in its memory
     ("_xsk", "_socketcalls"),  # what it asks of the kernel by its descriptor
+    ("_observer", "_maps"),  # it counts as a program of ours does
+    ("_observer", "_objects"),  # ... and keeps what libbpf says
     ("_copyrings", "_maps"),  # how many CPUs may have a ring
     ("_txmetadata", "_xsk"),  # both with room for metadata before each packet
     ("_txmetadata", "_umem"),

@@ -34,10 +34,8 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
             texts.append(Text(COUNTED_BY_WORKER, style="yellow"))
         lines += _labelled("program", texts)
     lines += _labelled("queues", _queues(verdict))
-    if verdict.mirror:
-        lines.append(
-            labelled("mode", Text("mirror: every packet is copied and stays with the host"))
-        )
+    if verdict.mode:
+        lines.append(labelled("mode", Text(verdict.mode)))
     if verdict.sample:
         lines.append(labelled("sample", Text(verdict.sample)))
     lines.append(labelled("memory", Text(verdict.memory)))

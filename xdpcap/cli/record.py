@@ -25,7 +25,7 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, SAMPLES, UNMATCHED, RecordConfig
+from xdpcap.config import FORMATS, HOOKS, SAMPLES, UNMATCHED, RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.program_file import sources
 
@@ -82,6 +82,18 @@ _section = partial(section, RecordConfig)
         ("--mirror",),
         "Copy the packets and leave them to the host, instead of taking them from it.",
         FLAG,
+    ),
+    (
+        "xdp_hook",
+        ("--xdp-hook",),
+        "Copy what the XDP program with this id gets or lets go; it stays as it is.",
+        takes(int, "PROG_ID"),
+    ),
+    (
+        "xdp_hook_at",
+        ("--xdp-hook-at",),
+        "Where: entry, before that program, or exit, after it and with its verdict.",
+        takes(click.Choice(HOOKS), "MODE"),
     ),
     ("sample", ("--sample",), "Record one packet in so many.", takes(COUNT, "N")),
     (

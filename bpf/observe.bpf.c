@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Copies what another XDP program on an interface gets to see, and what it decides.
+ *
+ * Attached to the entry or the exit of that program (fentry, fexit; kernel 5.5), which is neither
+ * replaced nor changed. At the exit the packet is as the program leaves it, and its verdict is
+ * known. What is copied goes into perf rings: bpf_xdp_output() (5.6) is the one helper by
+ * which a tracing program copies a packet of any length and of several buffers.
+ */
+#include <linux/bpf.h>
+#include <stddef.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#define XDPCAP_MIRROR_PERF
+#include "xdpcap_abi.h"
+
+/* What is read of the kernel's own structures, found by their BTF. */
+struct net_device {
+	int ifindex;
+} __attribute__((preserve_access_index));
+
+struct xdp_rxq_info {
+	struct net_device *dev;
+	__u32 queue_index;
+} __attribute__((preserve_access_index));
+
+struct xdp_buff {
+	void *data;
+	void *data_end;
+	struct xdp_rxq_info *rxq;
+} __attribute__((preserve_access_index));
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 64);	/* set to the device's queues before loading */
+	__type(key, __u32);
+	__type(value, struct xdpcap_counters);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} bound SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+	__uint(max_entries, 64);	/* set to queues times CPUs before loading */
+	__type(key, __u32);
+	__type(value, __u32);
+} rings_map SEC(".maps");
+
+const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
+	.clock = XDPCAP_CLOCK_MONOTONIC,
+};
+
+static __always_inline __u64 now_ns(void)
+{
+	if (settings.clock == XDPCAP_CLOCK_TAI)
+		return bpf_ktime_get_tai_ns();
+	return bpf_ktime_get_ns();
+}
+
+static __always_inline __u32 packet_length(struct xdp_buff *xdp)
+{
+	if (settings.whole_length)
+		return bpf_xdp_get_buff_len((struct xdp_md *)xdp);
+	return xdp->data_end - xdp->data;
+}
+
+static __always_inline void add(struct xdpcap_count *count, __u32 length)
+{
+	count->packets++;
+	count->bytes += length;
+}
+
+/* Returns 0 when the copy is in the ring. */
+static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, __u32 verdict,
+				       __u32 lost, __u32 length)
+{
+	__u32 most = settings.snaplen && settings.snaplen < XDPCAP_COPY_MAX ? settings.snaplen
+									    : XDPCAP_COPY_MAX;
+	struct xdpcap_copy copy = {
+		.caplen = length < most ? length : most,
+		.cpu = bpf_get_smp_processor_id(),
+		.lost = lost,
+		.verdict = verdict,
+		.meta = {
+			.ts_ns = now_ns(),
+			.origlen = length,
+			.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN,
+			.magic = XDPCAP_META_MAGIC,
+		},
+	};
+
+	/* The upper half of the flags is how many bytes of the packet follow. */
+	return bpf_xdp_output(xdp, &rings_map,
+			      (__u64)copy.caplen << 32 | (queue * settings.cpus + copy.cpu),
+			      &copy, sizeof(copy));
+}
+
+static __always_inline int observe(struct xdp_buff *xdp, __u32 verdict)
+{
+	__u32 queue = xdp->rxq->queue_index, length;
+	struct xdpcap_counters *count;
+	struct xdpcap_count *lost;
+	__u32 *recorded;
+
+	/* The program may be on several interfaces. */
+	if (xdp->rxq->dev->ifindex != settings.device)
+		return 0;
+	count = bpf_map_lookup_elem(&counters, &queue);
+	if (!count)
+		return 0;
+	length = packet_length(xdp);
+	lost = &count->verdict[XDPCAP_RING_LOST];
+	recorded = bpf_map_lookup_elem(&bound, &queue);
+	if (!recorded || !*recorded)
+		add(&count->verdict[XDPCAP_PASSED], length);
+	else if (copy_packet(xdp, queue, verdict, lost->packets, length))
+		add(lost, length);
+	else
+		add(&count->verdict[XDPCAP_MIRRORED], length);
+	return 0;
+}
+
+SEC("fentry/xdp")
+int BPF_PROG(xdpcap_entry, struct xdp_buff *xdp)
+{
+	return observe(xdp, XDPCAP_NO_VERDICT);
+}
+
+SEC("fexit/xdp")
+int BPF_PROG(xdpcap_exit, struct xdp_buff *xdp, int verdict)
+{
+	return observe(xdp, verdict);
+}
+
+/* bpf_xdp_output() is for programs under the GPL. */
+char _license[] SEC("license") = "Dual BSD/GPL";

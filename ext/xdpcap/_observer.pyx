@@ -1,0 +1,272 @@
+"""Looking over another XDP program's shoulder: what it is given, and what it decides.
+
+Purpose: attach bpf/observe.bpf.c to the entry or the exit of a program that is loaded
+already, and leave that program as it is.
+Owner: the control thread.
+Frees: detach() and close(); the link also goes away with the process.
+
+Source relied on: kernel/bpf/verifier.c, bpf_check_attach_target(); kernel/bpf/trampoline.c;
+net/core/filter.c, bpf_xdp_output_proto.
+"""
+
+cimport cython
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from xdpcap.libbpf cimport *
+
+import errno as _errno
+import os
+from collections import namedtuple
+
+from xdpcap._objects import last_words
+from xdpcap._maps import bind_rings, possible_cpus, read_verdicts
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+
+
+cdef extern from "xdpcap_abi.h" nogil:
+    enum:
+        XDPCAP_CLOCK_MONOTONIC
+        XDPCAP_CLOCK_TAI
+
+    struct xdpcap_settings:
+        uint32_t clock
+        uint32_t snaplen
+        uint32_t cpus
+        uint32_t device
+        uint32_t whole_length
+
+cdef extern from "<linux/bpf.h>" nogil:
+    int BPF_PROG_TYPE_XDP, BPF_PROG_TYPE_EXT
+    struct bpf_func_info:
+        uint32_t insn_off
+        uint32_t type_id
+    struct btf_type:
+        uint32_t name_off
+
+cdef extern from "<bpf/btf.h>" nogil:
+    struct btf:
+        pass
+    btf *btf__load_from_kernel_by_id(uint32_t id)
+    const btf_type *btf__type_by_id(const btf *btf, uint32_t id)
+    const char *btf__name_by_offset(const btf *btf, uint32_t offset)
+    void btf__free(btf *btf)
+
+cdef extern from *:
+    """
+    #include <linux/bpf.h>
+    #include <string.h>
+    /* Type, BTF and the main function of a program: what there is to attach to. */
+    static int xdpcap_prog_facts(int fd, struct bpf_func_info *first, __u32 *type, __u32 *btf_id)
+    {
+        struct bpf_prog_info info;
+        __u32 size = sizeof(info);
+
+        memset(&info, 0, sizeof(info));
+        info.nr_func_info = 1;
+        info.func_info_rec_size = sizeof(*first);
+        info.func_info = (__u64)(unsigned long)first;
+        if (bpf_obj_get_info_by_fd(fd, &info, &size))
+            return -1;
+        *type = info.type;
+        *btf_id = info.btf_id;
+        return info.nr_func_info;
+    }
+    """
+    int prog_facts "xdpcap_prog_facts"(int fd, bpf_func_info *first, uint32_t *type,
+                                       uint32_t *btf_id) nogil
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+LOG_BYTES = 1 << 20
+CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
+FUNCTIONS = {"entry": "xdpcap_entry", "exit": "xdpcap_exit"}
+
+Observed = namedtuple("Observed", "prog_id name")
+Observed.__doc__ = "The program that is looked at: its id, and its main function's name."
+
+
+cdef int _open(uint32_t prog_id) except -1:
+    cdef int fd = bpf_prog_get_fd_by_id(prog_id)
+    if fd >= 0:
+        return fd
+    if fd == -_errno.ENOENT:
+        raise UsageError(f"--xdp-hook {prog_id}: no program has this id; "
+                         "`bpftool prog show type xdp` lists them")
+    raise KernelError(f"bpf_prog_get_fd_by_id({prog_id})", fd, "run with sudo")
+
+
+cdef str _main_function(int fd, uint32_t prog_id):
+    """The name of the program's main function; the one in the program itself is cut short."""
+    cdef bpf_func_info first
+    cdef uint32_t kind = 0, btf_id = 0
+    cdef const btf_type *function
+    cdef btf *types
+    memset(&first, 0, sizeof(first))
+    if prog_facts(fd, &first, &kind, &btf_id) < 0:
+        raise KernelError(f"bpf_obj_get_info_by_fd(program {prog_id})", errno)
+    if kind not in (BPF_PROG_TYPE_XDP, BPF_PROG_TYPE_EXT):
+        raise UsageError(f"--xdp-hook {prog_id}: this is no XDP program; "
+                         "`bpftool prog show type xdp` lists them")
+    types = btf__load_from_kernel_by_id(btf_id) if btf_id else NULL
+    if types == NULL:
+        raise UsageError(f"--xdp-hook {prog_id}: the program has no BTF to attach by; "
+                         "compile it with `clang -g`")
+    try:
+        function = btf__type_by_id(types, first.type_id)
+        if function == NULL:
+            raise XdpcapError(f"--xdp-hook {prog_id}: its BTF does not name its main function")
+        return btf__name_by_offset(types, function.name_off).decode("utf-8", "replace")
+    finally:
+        btf__free(types)
+
+
+@cython.no_gc_clear
+cdef class Observer:
+    """Copies into rings of what an XDP program gets (`at` "entry") or lets go ("exit").
+
+    Parameters
+    ----------
+    path : str
+        The compiled bpf/observe.bpf.c.
+    prog_id : int
+        The observed program, an XDP program with BTF (`bpftool prog show`).
+    ifindex, queue_count : int
+        Only its packets from this interface are copied; receive queues of the interface.
+    clock, snaplen : str, int
+        What stamps the packets, "monotonic" or "tai"; bytes copied of each, 0 for all.
+    whole_length : bool
+        The kernel tells the length of a packet of several buffers (5.18).
+
+    Raises UsageError for a program that can't be observed, KernelError when the kernel
+    refuses, and has nothing attached then.
+    """
+
+    cdef bpf_object *object
+    cdef bpf_program *program
+    cdef bpf_link *link
+    cdef readonly int fd
+    cdef readonly int counters_fd
+    cdef int rings_fd
+    cdef int bound_fd
+    cdef readonly uint32_t queue_count
+    cdef readonly str attach_mode
+    cdef readonly object observed
+
+    def __cinit__(self, str path not None, uint32_t prog_id, int ifindex, uint32_t queue_count,
+                  *, str at="exit", str clock="monotonic", uint32_t snaplen=0,
+                  bint whole_length=True):
+        cdef int target
+        self.fd = self.counters_fd = self.rings_fd = self.bound_fd = -1
+        self.queue_count = queue_count
+        target = _open(prog_id)
+        try:
+            self.observed = Observed(prog_id, _main_function(target, prog_id))
+            self.object = bpf_object__open_file(os.fsencode(path), NULL)
+            if self.object == NULL:
+                raise XdpcapError(f"{path} is not a whole eBPF object (libbpf error {errno}); "
+                                  "`make setup` builds it anew")
+            self._choose(FUNCTIONS[at], target)
+            for name, entries in (("counters", queue_count), ("bound", queue_count),
+                                  ("rings_map", queue_count * possible_cpus())):
+                bpf_map__set_max_entries(self._map(name), entries)
+            self._set_up(CLOCKS[clock], snaplen, ifindex, whole_length)
+            # libbpf has the target's number only: it must be open until then.
+            self._load()
+        finally:
+            close(target)
+        self._attach("fexit" if at == "exit" else "fentry")
+
+    cdef bpf_map *_map(self, str name):
+        return bpf_object__find_map_by_name(self.object, name.encode())
+
+    def _choose(self, str name, int target):
+        """Load one of the object's two programs, for the observed one."""
+        cdef bpf_program *program = bpf_object__next_program(self.object, NULL)
+        while program != NULL:
+            chosen = bpf_program__name(program).decode() == name
+            bpf_program__set_autoload(program, chosen)
+            if chosen:
+                self.program = program
+            program = bpf_object__next_program(self.object, program)
+        err = bpf_program__set_attach_target(self.program, target, self.observed.name.encode())
+        if err:
+            raise KernelError(f"looking up {self.observed.name} of program "
+                              f"{self.observed.prog_id}", err, UNABLE)
+
+    def _set_up(self, uint32_t clock, uint32_t snaplen, uint32_t ifindex, bint whole_length):
+        cdef size_t size = 0
+        cdef xdpcap_settings *settings = <xdpcap_settings *>bpf_map__initial_value(
+            self._map(".rodata.settings"), &size)
+        settings.clock = clock
+        settings.snaplen = snaplen
+        settings.cpus = possible_cpus()
+        settings.device = ifindex
+        settings.whole_length = whole_length
+
+    def _load(self):
+        cdef char *said = <char *>calloc(1, LOG_BYTES)
+        if said == NULL:
+            raise MemoryError
+        try:
+            bpf_program__set_log_buf(self.program, said, LOG_BYTES)
+            err = bpf_object__load(self.object)
+            if err:
+                words = said.decode("utf-8", "replace").strip().splitlines()
+                raise self._refused("loading", err, words[-2:])
+        finally:
+            free(said)
+        self.fd = bpf_program__fd(self.program)
+        self.counters_fd = bpf_map__fd(self._map("counters"))
+        self.rings_fd = bpf_map__fd(self._map("rings_map"))
+        self.bound_fd = bpf_map__fd(self._map("bound"))
+
+    def _attach(self, str mode):
+        self.link = bpf_program__attach_trace(self.program)
+        if self.link == NULL:
+            raise self._refused("attaching", -errno, [])
+        self.attach_mode = mode
+
+    def _refused(self, str doing, int err, words):
+        said = " | ".join(word.strip() for word in words if word.strip())
+        said = f"the verifier said: {said}" if said else f"{UNABLE}; libbpf said: {last_words()}"
+        return KernelError(
+            f"{doing} an observer of {self.observed.name} (program {self.observed.prog_id})", err,
+            said)
+
+    @property
+    def counts(self):
+        """Whether it has our counters, as a `Program` says it."""
+        return True
+
+    def verdicts(self):
+        """As a `Program`'s: what was copied, what had no room, what was left alone."""
+        return read_verdicts(self.counters_fd, self.queue_count)
+
+    def bind_ring(self, uint32_t queue, ring not None):
+        """Copy a queue's packets into the perf rings of a `CopyRing`."""
+        bind_rings(self.rings_fd, self.bound_fd, queue, ring)
+
+    def detach(self):
+        """Stop looking; safe to call again."""
+        if self.link != NULL:
+            bpf_link__destroy(self.link)
+            self.link = NULL
+
+    def close(self):
+        """Detach and unload; safe to call again."""
+        self.detach()
+        if self.object != NULL:
+            bpf_object__close(self.object)
+            self.object = NULL
+            self.fd = self.counters_fd = self.rings_fd = self.bound_fd = -1
+
+    def __dealloc__(self):
+        self.close()
+
+
+UNABLE = ("this kernel can't observe programs: that needs fentry and fexit "
+          "(Linux 5.6, CONFIG_BPF_EVENTS, BTF); record with --mirror instead")

@@ -1,0 +1,40 @@
+"""Another's XDP program under observation: rings of what it gets, or of what it lets go.
+
+Owner: the session, as of an `Attachment`.  Frees: close().
+"""
+
+from __future__ import annotations
+
+from xdpcap import kernel
+from xdpcap._observer import Observer
+from xdpcap.mirror_attachment import MirrorAttachment
+from xdpcap.variants import Variant, observer
+
+
+class ObserverAttachment(MirrorAttachment):
+    """As a `MirrorAttachment`, with copies made before or after a program that is there already."""
+
+    program: Observer
+
+    def _attach(self) -> tuple[Observer, Variant]:
+        config, variant = self._config, observer()
+        kernel.require((5, 6), "--xdp-hook")
+        assert config.xdp_hook is not None
+        program = Observer(
+            variant.path,
+            config.xdp_hook,
+            self.link.index,
+            self._map_queues,
+            at=config.xdp_hook_at,
+            clock=variant.clock,
+            snaplen=config.snaplen,
+            whole_length=kernel.has_load_bytes(),
+        )
+        return program, variant
+
+    @property
+    def mode(self) -> str:  # type: ignore[override]
+        """What is observed, for people."""
+        where = "before" if self.program.attach_mode == "fentry" else "after"
+        seen = self.program.observed
+        return f"observing: packets are copied {where} {seen.name} (id {seen.prog_id})"
