@@ -69,6 +69,23 @@ def run_once(Program program not None, bytes packet not None, *, uint32_t queue=
     return Run(a.opts.retval, data[:a.after.data], data[a.after.data:])
 
 
+def run_action(Program program not None, bytes packet not None):
+    """The action for a packet on queue 0, of no device that the program knows.
+
+    Without a context, which kernels before 5.14 do not take for XDP.
+    """
+    cdef _Answer a = _Answer()
+    memset(&a.opts, 0, sizeof(a.opts))
+    a.opts.sz = sizeof(a.opts)
+    a.opts.data_in = <const char *>packet
+    a.opts.data_size_in = <uint32_t>len(packet)
+    a.opts.repeat = 1
+    err = bpf_prog_test_run_opts(program.fd, &a.opts)
+    if err:
+        raise KernelError("BPF_PROG_TEST_RUN", err)
+    return a.opts.retval
+
+
 def run_ns(Program program not None, bytes packet not None, int repeat, *,
            uint32_t queue=0, int ifindex=0):
     """Nanoseconds that one run of the program takes, the mean of `repeat` runs in a row.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from xdpcap.filter.translate import translate
 
 #: The oldest kernel whose verifier is known to take a filter.
 OLDEST_KERNEL = (5, 10)
-# What the verifier says of a program that it gives up on (kernel/bpf/verifier.c).
-TOO_LONG = ("too complex", "too large", "E2BIG")
+# What the verifier says of a program that it gives up on (kernel/bpf/verifier.c). ENOSPC is the
+# sequence of branches, and before 6.4 words of the verifier that are more than the room for them:
+# the program has been refused then, and nothing but a filter makes it that long.
+TOO_LONG = {errno.E2BIG, errno.ENOSPC}
 
 
 class PacketFilter:
@@ -45,7 +48,7 @@ class PacketFilter:
 
     def explain(self, error: KernelError) -> XdpcapError:
         """The error of loading a program, in terms of the filter if that is the cause."""
-        if any(words in str(error) for words in TOO_LONG):
+        if error.call.startswith("loading ") and error.errno in TOO_LONG:
             return self._too_long()
         return error
 
