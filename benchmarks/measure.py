@@ -22,8 +22,8 @@ from xdpcap.lab.namespaces import in_netns
 from xdpcap.lab.pair import RX_NAME, TX_IFINDEX, Lab
 from xdpcap.lab.traffic import GENERATOR
 
-# An Enhanced Packet Block as the recorder writes it: header, options, both lengths.
-PCAPNG_RECORD_BYTES = 64
+# An Enhanced Packet Block as the recorder writes it: header, options, a hash, both lengths.
+PCAPNG_RECORD_BYTES = 76
 
 
 @dataclass(frozen=True)

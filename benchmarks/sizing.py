@@ -14,8 +14,8 @@ import click
 
 # A frame on the wire beside what is recorded: checksum, preamble, gap (IEEE 802.3).
 WIRE_OVERHEAD_BYTES = 24
-# An Enhanced Packet Block as the recorder writes it, without the packet.
-RECORD_BYTES = 64
+# An Enhanced Packet Block as the recorder writes it, hash included, without the packet.
+RECORD_BYTES = 76
 FRAME_BYTES = 2048
 LINKS_GBPS = (10, 25, 100)
 

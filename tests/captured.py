@@ -128,7 +128,8 @@ def blasted_numbers(path: Path, size: int) -> list[int]:
     lengths = struct.pack("<II", size, size)
     if data[:4] == b"\x0a\x0d\x0d\x0a":
         padding = -size % 4
-        layout = f">4s4s12x8s42xQ{size - 50 + padding}x36x"
+        # Behind the packet: options, a hash, and the length once more.
+        layout = f">4s4s12x8s42xQ{size - 50 + padding}x48x"
         records = data[_first_packet(data) : -INTERFACE_STATISTICS_BYTES]
         total = struct.calcsize(layout)
         rows = list(struct.iter_unpack(layout, records))

@@ -11,18 +11,17 @@ import contextlib
 import errno
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xdpcap import dispatcher, kernel
+from xdpcap import kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.config import RecordConfig
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.filter import PacketFilter, for_build
+from xdpcap.filter import PacketFilter
 from xdpcap.frame_room import (
     PAGE_FRAME,
     chosen_frame,
@@ -30,6 +29,7 @@ from xdpcap.frame_room import (
     zero_copy_frame,
     zero_copy_room,
 )
+from xdpcap.metadata import Metadata
 from xdpcap.net import (
     Link,
     await_carrier,
@@ -37,18 +37,17 @@ from xdpcap.net import (
     rx_missed,
     rx_queues_allocated,
 )
-from xdpcap.own_program import count_in_user_space, own_variant
+from xdpcap.own_program import count_in_user_space
+from xdpcap.programs import FINAL, attach_best
 from xdpcap.stats import QueueAccount
 from xdpcap.units import KIB, format_bytes
-from xdpcap.variants import Variant, variants
+from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
 
 log = logging.getLogger(__name__)
 
-# Errors that no other mode would cure.  ENOMEM of an attach is not among them: virtio_net
-# before 5.13 says so when it has no queues to spare (virtnet_xdp_set()).
-_FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV}
-_FINAL_BIND = {*_FINAL, errno.ENOMEM}
+# Errors of a bind that no other mode would cure.
+_FINAL_BIND = {*FINAL, errno.ENOMEM}
 # Descriptors of the completion ring; recording sends nothing, the kernel wants one.
 COMPLETION_SIZE = 64
 
@@ -75,29 +74,6 @@ def require_memory(config: RecordConfig, queue_count: int) -> None:
         f"{queues} {format_bytes(wanted)} of memory and {format_bytes(int(found[1]) * KIB)} are "
         f"free; ask for less with {option}, or for fewer with --queues"
     )
-
-
-def attach_program(
-    link: Link, variant: Variant, queue_count: int, mode: str, **options: Any
-) -> Program:
-    """The recording program, attached; `options` are `Program`'s.  Nothing stays on failure."""
-    program = Program(
-        variant.path,
-        queue_count,
-        clock=variant.clock,
-        name=variant.program,
-        foreign=variant.foreign,
-        **for_build(options, variant.path),
-    )
-    try:
-        program.attach(link.index, mode, link=kernel.has_bpf_link())
-    except UsageError as exc:
-        program.close()
-        raise UsageError(f"{link.name}: {exc}".replace("IFACE", link.name)) from None
-    except KernelError:
-        program.close()
-        raise
-    return program
 
 
 class Attachment:
@@ -140,7 +116,7 @@ class Attachment:
         # Drivers may add queues when a program is attached (virtio_net), so the maps
         # are made for all that the device was created with.
         self._map_queues = max(queue_count, rx_queues_allocated(link.name) or 0)
-        self.program, self.variant = self._attach()
+        self.program, self.variant, self.metadata = self._attach()
         self.attach_mode = self.program.attach_mode or ""
         self._dead_man: DeadMan | None = None
         try:
@@ -157,37 +133,11 @@ class Attachment:
 
     # -- program ----------------------------------------------------------------------
 
-    def _attach(self) -> tuple[Program, Variant]:
+    def _attach(self) -> tuple[Program, Variant, Metadata]:
         try:
-            return self._attach_best()
+            return attach_best(self._config, self.link, self._map_queues, self._program_options())
         except KernelError as exc:
             raise self.packet_filter.explain(exc) if self.packet_filter else exc from None
-
-    def _attach_best(self) -> tuple[Program, Variant]:
-        wanted, options = self._config.attach, self._program_options()
-        own, place = own_variant(self._config, self.link.name), self._config.priority
-        joined = dispatcher.join(self.link, self._map_queues, wanted, own, place, **options)
-        if joined is not None:
-            return joined
-        modes = ("native", "generic") if wanted == "auto" else (wanted,)
-        failure: Exception | None = None
-        for mode in modes:
-            for variant in [own] if own else self._builds():
-                try:
-                    program = attach_program(self.link, variant, self._map_queues, mode, **options)
-                    return program, variant
-                except KernelError as exc:
-                    # The first word is about the best mode: that is the one to report.
-                    failure = failure or exc
-                    if exc.errno in _FINAL:
-                        raise
-                    log.debug("%s", exc)
-        assert failure is not None
-        raise failure
-
-    def _builds(self) -> Iterator[Variant]:
-        """The builds of the program to try, best first."""
-        return variants()
 
     def _program_options(self) -> dict[str, Any]:
         """What the program is told before it is loaded, whichever build it is."""
@@ -384,6 +334,11 @@ class Attachment:
             with contextlib.suppress(ValueError):
                 umem.close()
         self.program.close()
+
+    @property
+    def comments(self) -> list[str]:
+        """What files say of the interface: whose clock, whose hash."""
+        return self.metadata.comments(self.variant)
 
     @property
     def frame_size(self) -> int:

@@ -46,7 +46,7 @@ RECORD_BYTES_MOST = 1 << 30
 SPARE_SHARE = 0.5
 # Frames of the file that is replayed: they fit the UMEM.
 REPLAY_PACKETS = 4000
-PCAPNG_RECORD_BYTES = 64
+PCAPNG_RECORD_BYTES = 76
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def _make_recorder(
     attachment = Attachment(config, link, queues, queue_count)
     stack.callback(attachment.close)
     if isinstance(output, DirectoryOutput):
-        output.describe([(link, attachment.variant.clock)])
+        output.describe([(link, attachment.comments)])
     recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=events.notify)
     stack.callback(_abort, recorder)
     return recorder

@@ -26,6 +26,7 @@ STDOUT = "-"
 FORMATS = ("pcapng", "pcap")
 # What can become of packets that the filter does not match.
 UNMATCHED = ("pass", "drop")
+HASHES = ("auto", "driver", "program", "off")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
 MAX_SNAPLEN = 262144
@@ -120,6 +121,7 @@ class RecordConfig:
     prometheus: ListenAddress | None = None
     filter: str | None = None
     unmatched: str = "pass"
+    hash: str = "auto"
 
     @property
     def rotates(self) -> bool:
@@ -306,6 +308,11 @@ def _blocks(c: RecordConfig) -> Iterator[str]:
 
 def _files(c: RecordConfig) -> Iterator[str]:
     yield from checks.one_of("--format", c.format, FORMATS)
+    yield from checks.one_of("--hash", c.hash, HASHES)
+    if c.format == "pcap" and c.hash in ("driver", "program"):
+        yield f"--hash {c.hash}: pcap has no place for a hash; use --format pcapng, or drop --hash"
+    if c.bpf and c.hash in ("driver", "program"):
+        yield f"--hash {c.hash}: the program is yours and hashes as it likes; drop --hash or --bpf"
     if not c.output:
         yield "no output; name a directory with -o, or `-o -` for standard output"
     if c.rotate_align and c.rotate_interval_s is None:

@@ -30,6 +30,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         all(q.multi_buffer for q in queues),
         config.netns,
         queue_count=attachment.queue_count,
+        tags_told=attachment.metadata.vlan_tags,
     )
     return Verdict(
         interface=link.name,
@@ -47,6 +48,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         mode=attachment.mode,
         sample=_sample_line(config),
         filter=str(attachment.packet_filter or ""),
+        packets=attachment.metadata.summary(),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
     )
 

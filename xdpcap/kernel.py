@@ -82,6 +82,11 @@ def has_redirect_flags() -> bool:
     return version() >= (5, 3)
 
 
+def has_global_data() -> bool:
+    """Programs with constants that user space sets (.rodata), as all builds since 5.3 have."""
+    return has_redirect_flags()
+
+
 def has_need_wakeup() -> bool:
     """XDP_USE_NEED_WAKEUP, and chunks that are not aligned."""
     return version() >= (5, 4)

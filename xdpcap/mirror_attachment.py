@@ -6,7 +6,6 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 from xdpcap._bpf import Program
@@ -15,9 +14,10 @@ from xdpcap.attachment import Attachment
 from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.filter import PacketFilter
+from xdpcap.metadata import Metadata
 from xdpcap.net import Link
 from xdpcap.stats import QueueAccount
-from xdpcap.variants import Variant, mirror_variants
+from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
 
 
@@ -38,7 +38,7 @@ class MirrorAttachment(Attachment):
         self._rings: dict[int, CopyRing] = {}
         super().__init__(config, link, queues, queue_count, packet_filter=packet_filter)
 
-    def _attach(self) -> tuple[Program, Variant]:
+    def _attach(self) -> tuple[Program, Variant, Metadata]:
         try:
             return super()._attach()
         except KernelError as exc:
@@ -52,10 +52,6 @@ class MirrorAttachment(Attachment):
     @property
     def _offloaded(self) -> bool:
         return self._config.attach == "offload"
-
-    def _builds(self) -> Iterator[Variant]:
-        # Of a device's rings, a host sees perf rings only.
-        return (v for v in mirror_variants() if v.perf or not self._offloaded)
 
     def _program_options(self) -> dict[str, Any]:
         options = {**super()._program_options(), "snaplen": self._config.snaplen}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from xdpcap import kernel
 from xdpcap._observer import Observer
+from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.variants import Variant, observer
 
@@ -16,7 +17,7 @@ class ObserverAttachment(MirrorAttachment):
 
     program: Observer
 
-    def _attach(self) -> tuple[Observer, Variant]:
+    def _attach(self) -> tuple[Observer, Variant, Metadata]:
         config, variant = self._config, observer()
         kernel.require((5, 6), "--xdp-hook")
         assert config.xdp_hook is not None
@@ -30,7 +31,7 @@ class ObserverAttachment(MirrorAttachment):
             snaplen=config.snaplen,
             whole_length=kernel.has_load_bytes(),
         )
-        return program, variant
+        return program, variant, Metadata()
 
     @property
     def mode(self) -> str:  # type: ignore[override]

@@ -20,21 +20,6 @@ from xdpcap.savefile.directory import Directory, check_directory
 from xdpcap.savefile.names import NameTemplate
 from xdpcap.stats import QueueAccount
 
-CLOCK_COMMENTS = {
-    "tai": "time: CLOCK_TAI read in the XDP program, one packet at a time; "
-    "its offset to UTC is measured every second",
-    "monotonic": "time: CLOCK_MONOTONIC read in the XDP program, one packet at a time; "
-    "its offset to UTC is measured every second",
-    "custom tai": "time: CLOCK_TAI as the user's XDP program wrote it before the packet, its "
-    "offset to UTC measured every second; CLOCK_REALTIME read when the recorder took it, where "
-    "it wrote none",
-    "custom monotonic": "time: CLOCK_MONOTONIC as the user's XDP program wrote it before the "
-    "packet, its offset to UTC measured every second; CLOCK_REALTIME read when the recorder took "
-    "it, where it wrote none",
-    "realtime": "time: CLOCK_REALTIME read when the recorder took the packet, one packet at a "
-    "time; libxdp's dispatcher took no program that writes it before the packet",
-}
-
 
 def open_output(
     config: RecordConfig, sources: Sequence[tuple[str, int]], report: Callable[[str], None]
@@ -45,7 +30,7 @@ def open_output(
     return DirectoryOutput(config, sources, report)
 
 
-def _interface_block(config: RecordConfig, link: Link, clock: str) -> bytes:
+def _interface_block(config: RecordConfig, link: Link, comments: Sequence[str]) -> bytes:
     return headers.interface_block(
         snaplen=config.snaplen,
         name=link.name,
@@ -54,7 +39,7 @@ def _interface_block(config: RecordConfig, link: Link, clock: str) -> bytes:
         speed_bps=link.speed_mbps * 1_000_000 if link.speed_mbps else None,
         filter=config.filter,
         os=headers.host_os(),
-        comment=CLOCK_COMMENTS[clock],
+        comments=comments,
     )
 
 
@@ -103,13 +88,13 @@ class DirectoryOutput:
         """Raise if files can't be written any more, as after giving up root."""
         check_directory(self._config.output)
 
-    def describe(self, links: Iterable[tuple[Link, str]]) -> None:
-        """Make the file headers from what the interfaces and their clocks are."""
-        for link, clock in links:
+    def describe(self, links: Iterable[tuple[Link, Sequence[str]]]) -> None:
+        """Make the file headers from what the interfaces are and what is to be said of them."""
+        for link, comments in links:
             if self._config.format == "pcap":
                 self._headers[link.name] = headers.pcap_header(self._config.snaplen)
             else:
-                block = _interface_block(self._config, link, clock)
+                block = _interface_block(self._config, link, comments)
                 self._headers[link.name] = _section_header() + block
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> FileChain:
@@ -172,14 +157,14 @@ class PipeOutput:
     def check(self) -> None:
         """An open pipe stays writable whoever we are."""
 
-    def describe(self, links: Iterable[tuple[Link, str]]) -> None:
+    def describe(self, links: Iterable[tuple[Link, Sequence[str]]]) -> None:
         """Write the headers of the stream."""
         if self._config.format == "pcap":
             self._pipe.write(headers.pcap_header(self._config.snaplen))
             return
         self._pipe.write(_section_header())
-        for link, clock in links:
-            self._pipe.write(_interface_block(self._config, link, clock))
+        for link, comments in links:
+            self._pipe.write(_interface_block(self._config, link, comments))
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> PipeChain:
         """A queue's records on the pipe."""

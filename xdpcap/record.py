@@ -124,7 +124,7 @@ class Session:
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe([(a.link, a.variant.clock_told) for a in attachments])
+        self._output.describe([(a.link, a.comments) for a in attachments])
         if config.rotate_interval_s is not None:
             # Before the first file begins, so that no boundary falls between the two.
             self._clock = RotationClock(

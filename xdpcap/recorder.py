@@ -89,6 +89,7 @@ class InterfaceRecorder:
             snaplen=config.snaplen,
             interface_id=interface_id if config.to_stdout else 0,
             clock=self.attachment.variant.clock,
+            hash_algorithm=self.attachment.metadata.hash_algorithm,
             batch=min(config.batch, source.rx_size),
             flush_interval_s=config.flush_interval_s,
             rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,

@@ -233,4 +233,4 @@ def _file_header(config: BenchRecordConfig) -> bytes:
     section = headers.section_header(
         headers.host_hardware(), headers.host_os(), headers.APPLICATION
     )
-    return section + headers.interface_block(snaplen=0, name=config.source, comment=COMMENT)
+    return section + headers.interface_block(snaplen=0, name=config.source, comments=[COMMENT])

@@ -20,9 +20,9 @@ from xdpcap._bpf import Program
 from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
-from xdpcap.attachment import attach_program
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
+from xdpcap.programs import attach_program
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.variants import variants
 

@@ -25,6 +25,8 @@ class Variant:
     program: str = "xdpcap_record"
     foreign: bool = False
     perf: bool = False
+    # Bound to its device: the driver can be asked what it knows of each packet.
+    asks_driver: bool = False
 
     @property
     def path(self) -> str:
@@ -48,6 +50,11 @@ class Variant:
     def clock_told(self) -> str:
         """The clock for a file's header: a user's program may leave some packets to the worker."""
         return f"custom {self.clock}" if self.foreign else self.clock
+
+    @property
+    def hashes(self) -> bool:
+        """Whether the program can hash packets and has a place for it."""
+        return self.stamps and kernel.has_global_data()
 
     @property
     def program_clock(self) -> str:
@@ -78,6 +85,15 @@ def observer() -> Variant:
     """The build that looks over another program's shoulder."""
     clock = "tai" if kernel.has_tai() else "monotonic"
     return Variant("observe.bpf.o", clock, kernel.has_load_bytes(), perf=True)
+
+
+def asking_variants() -> Iterator[Variant]:
+    """The build that asks its driver, where the kernel has such programs.
+
+    They came with 6.3, what a driver can be asked is told from 6.6: before, nothing is asked.
+    """
+    if kernel.has_multi_buffer():
+        yield Variant("record_metadata.bpf.o", "tai", True, asks_driver=True)
 
 
 def member_variants(multi_buffer: bool) -> Iterator[Variant]:

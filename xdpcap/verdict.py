@@ -39,6 +39,7 @@ class Verdict:
     names a user's program, "" for ours, `counted_by` is "program", or "worker" where the
     program has no counters of ours.
     `filter` is the filter with what becomes of the rest, "" without one.
+    `packets` is one line about what packets come with beside their time.
     """
 
     interface: str
@@ -53,6 +54,7 @@ class Verdict:
     memory: str
     program: str = ""
     counted_by: str = "program"
+    packets: str = ""
     spoilers: Sequence[tuple[str, str]] = ()
     mode: str = ""
     sample: str = ""

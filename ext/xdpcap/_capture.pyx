@@ -17,7 +17,7 @@ from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink
 from xdpcap._state cimport *
-from xdpcap._waiting cimport utc_offset, waiting
+from xdpcap._waiting cimport device_offset, utc_offset, waiting
 from xdpcap._xsk cimport Xsk
 
 from xdpcap.errors import KernelError
@@ -98,6 +98,10 @@ cdef class Capture:
         Of the file's IDB.
     clock : str
         The program's clock, "monotonic" or "tai".
+    hash_algorithm : int
+        The octet of epb_hash for the hashes that come with packets; -1 for no hashes.
+    device_clock : int
+        clockid_t of the device's clock, when packets come with times in it; 0 for none.
     batch : int
         Descriptors taken at a time.
     flush_interval_s : float
@@ -116,6 +120,7 @@ cdef class Capture:
 
     def __cinit__(self, source not None, FileSink sink not None, *, str format="pcapng",
                   uint32_t snaplen=0, uint32_t interface_id=0, str clock="monotonic",
+                  int hash_algorithm=-1, int device_clock=0,
                   uint32_t batch=256,
                   double flush_interval_s=1.0, uint64_t rotate_size=0,
                   uint64_t rotate_packets=0, bint busy_poll=False, SharedLimit limit=None):
@@ -137,9 +142,12 @@ cdef class Capture:
         if limit is not None:
             self.c.budget = &limit.budget
         init_encoder(&self.c.encoder, FORMAT_PCAP if format == "pcap" else FORMAT_PCAPNG,
-                     snaplen, interface_id, source.queue)
+                     snaplen, interface_id, source.queue, hash_algorithm)
         self.c.clock = CLOCK_TAI if clock == "tai" else CLOCK_MONOTONIC
         self.c.clock_offset_ns = utc_offset(self.c.clock)
+        self.c.device_clock.id = device_clock
+        if device_clock:
+            self.c.device_offset_ns = device_offset(&self.c.device_clock)
         self.c.flush_interval_ns = <uint64_t>(flush_interval_s * 1e9)
         self.c.rotate_size = rotate_size
         self.c.rotate_packets = rotate_packets
@@ -217,6 +225,16 @@ cdef class Capture:
     def no_meta(self):
         """Packets without metadata, stamped by the worker."""
         return self.c.no_meta
+
+    @property
+    def device_stamped(self):
+        """Packets with the device's time."""
+        return self.c.device_stamped
+
+    @property
+    def tags_put_back(self):
+        """Packets whose VLAN tag was put back."""
+        return self.c.tags_put_back
 
     @property
     def wait_count(self):

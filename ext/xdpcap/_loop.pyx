@@ -22,7 +22,14 @@ from xdpcap._blocks cimport (
     sink_wait,
 )
 from xdpcap._mirrorloop cimport mirror_abandon, mirror_batch, mirror_discard
-from xdpcap._savefile cimport encode_head, encode_tail, record_bound
+from xdpcap._packetmeta cimport META_BYTES, meta_before, meta_growth, take_meta, xdpcap_meta
+from xdpcap._savefile cimport (
+    TAG_BYTES,
+    encode_head,
+    encode_tail,
+    put_tagged,
+    record_bound,
+)
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
@@ -39,23 +46,11 @@ from xdpcap.libxdp cimport (
 )
 
 
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_META_MAGIC
-        XDPCAP_META_TS
-        XDPCAP_META_ORIGLEN
-
-    struct xdpcap_meta:
-        uint64_t ts_ns
-        uint32_t origlen
-        uint32_t flags
-        uint32_t magic
-
 cdef extern from *:
     """
     #include <time.h>
     """
-    int CLOCK_MONOTONIC, CLOCK_REALTIME
+    int CLOCK_MONOTONIC
     void prefetch "__builtin_prefetch"(const void *address) nogil
     int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
     void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
@@ -63,7 +58,6 @@ cdef extern from *:
     int __ATOMIC_RELAXED
 
 cdef enum:
-    META_BYTES = 32
     # How long a stop waits for a disk that takes no block.
     STOP_WAIT_NS = 1500000000
 
@@ -84,34 +78,33 @@ cdef inline uint32_t _chain(const CaptureState *c, uint32_t index, uint32_t avai
     return 0
 
 
-cdef inline uint64_t _stamp(CaptureState *c, const xdp_desc *desc, uint32_t *origlen) noexcept nogil:
-    """The packet's time in UTC and its length on the wire, from its metadata.
-
-    The mark is wiped, because copy mode reuses the memory and a later packet may come
-    without metadata.
-    """
-    cdef xdpcap_meta *meta = <xdpcap_meta *>(c.area + desc.addr - META_BYTES)
-    if meta.magic != XDPCAP_META_MAGIC:
-        c.no_meta += 1
-        return clock_ns(CLOCK_REALTIME)
-    meta.magic = 0
-    if meta.flags & XDPCAP_META_ORIGLEN and meta.origlen > origlen[0]:
-        origlen[0] = meta.origlen
-    if meta.flags & XDPCAP_META_TS:
-        return <uint64_t>(<int64_t>meta.ts_ns + c.clock_offset_ns)
-    return clock_ns(CLOCK_REALTIME)
-
-
 cdef inline void _copy(const CaptureState *c, uint32_t index, uint32_t frames,
-                       unsigned char *out, uint32_t caplen) noexcept nogil:
+                       unsigned char *out, uint32_t caplen, uint32_t skip) noexcept nogil:
+    """`caplen` bytes of a packet, without its first `skip`, which are in its first frame."""
     cdef const xdp_desc *desc
     cdef uint32_t i, part
     for i in range(frames):
         desc = xsk_ring_cons__rx_desc(c.rx, index + i)
-        part = desc.len if desc.len < caplen else caplen
-        memcpy(out, c.area + desc.addr, part)
+        part = min(desc.len - skip, caplen)
+        memcpy(out, c.area + desc.addr + skip, part)
         out += part
         caplen -= part
+        skip = 0
+
+
+cdef uint32_t _encode_tagged(CaptureState *c, uint32_t index, uint32_t frames, unsigned char *out,
+                             uint64_t ts_ns, uint32_t length, uint32_t origlen,
+                             uint32_t tag) noexcept nogil:
+    """The head and the bytes of a packet whose VLAN tag goes back into it; its caplen.
+
+    The tag counts for the snapshot length and is there on the wire.
+    """
+    cdef const xdp_desc *desc = xsk_ring_cons__rx_desc(c.rx, index)
+    cdef uint32_t caplen = min(length + TAG_BYTES, c.encoder.snaplen), taken = 0, done
+    out += encode_head(&c.encoder, out, ts_ns, caplen, origlen + TAG_BYTES)
+    done = put_tagged(out, c.area + desc.addr, tag, caplen, &taken)
+    _copy(c, index, frames, out + done, caplen - done, taken)
+    return caplen
 
 
 cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
@@ -119,23 +112,28 @@ cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
     """Encode one packet of `frames` descriptors into the open block."""
     cdef const xdp_desc *desc = xsk_ring_cons__rx_desc(c.rx, index)
     cdef uint32_t caplen = length if length < c.encoder.snaplen else c.encoder.snaplen
-    cdef uint32_t origlen = length, head
+    cdef uint32_t origlen = length, tag = 0, head
+    cdef xdpcap_meta *meta
     cdef uint64_t ts_ns
     cdef unsigned char *out
     cdef Reason reason
     if sink_failed(c.sink):
         c.sink.write_dropped += 1
     else:
-        reason = may_record(c, record_bound(&c.encoder, caplen))
+        meta = meta_before(c, desc.addr)
+        reason = may_record(c, record_bound(&c.encoder, caplen) + meta_growth(c, meta))
         if reason != RUN_ON:
             return reason
-        ts_ns = _stamp(c, desc, &origlen)
+        ts_ns = take_meta(c, meta, &origlen, &tag)
         out = c.sink.out
-        head = encode_head(&c.encoder, out, ts_ns, caplen, origlen)
-        if frames == 1:
-            memcpy(out + head, c.area + desc.addr, caplen)
+        if tag:
+            caplen = _encode_tagged(c, index, frames, out, ts_ns, length, origlen, tag)
         else:
-            _copy(c, index, frames, out + head, caplen)
+            head = encode_head(&c.encoder, out, ts_ns, caplen, origlen)
+            if frames == 1:
+                memcpy(out + head, c.area + desc.addr, caplen)
+            else:
+                _copy(c, index, frames, out + head, caplen, 0)
         sink_commit(c.sink, encode_tail(&c.encoder, out, caplen), caplen)
         if c.first_ts_ns == 0:
             c.first_ts_ns = ts_ns

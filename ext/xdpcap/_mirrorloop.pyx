@@ -18,6 +18,7 @@ from xdpcap._copyrings cimport (
     take_copy,
     xdpcap_copy,
 )
+from xdpcap._packetmeta cimport meta_growth, take_extras
 from xdpcap._savefile cimport encode_head, encode_tail, record_bound
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
@@ -26,19 +27,19 @@ from xdpcap._state cimport *
 cdef inline Reason _record(CaptureState *c, const xdpcap_copy *head,
                            const unsigned char *packet) noexcept nogil:
     """Encode one copied packet into the open block."""
-    cdef uint32_t caplen = min(head.caplen, c.encoder.snaplen), before
+    cdef uint32_t caplen = min(head.caplen, c.encoder.snaplen), tag = 0, before
     cdef uint64_t ts_ns
     cdef unsigned char *out
     cdef Reason reason
     if sink_failed(c.sink):
         c.sink.write_dropped += 1
     else:
-        reason = may_record(c, record_bound(&c.encoder, caplen))
+        reason = may_record(c, record_bound(&c.encoder, caplen) + meta_growth(c, &head.meta))
         if reason != RUN_ON:
             return reason
         # The program's own count, so the loss is told by the very packet that follows it.
         c.encoder.drop_count += newly_lost(c.mirror, head)
-        ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + c.clock_offset_ns)
+        ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + take_extras(c, &head.meta, &tag))
         out = c.sink.out
         before = encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)
         memcpy(out + before, packet, caplen)

@@ -12,10 +12,13 @@ cdef enum:
     EPB_HEADER = 28
     EPB_OPTIONS = 32        # epb_flags, epb_queue, epb_packetid, opt_endofopt
     EPB_DROPCOUNT = 12      # epb_dropcount, only after a loss
+    EPB_HASH = 12           # epb_hash, only where the packet has one
     EPB_TRAILER = 4
     EPB_TYPE = 6
     EPB_INBOUND = 1         # epb_flags, bits 0 and 1
     PCAP_HEADER = 16
+    MAC_BYTES = 12          # both addresses: behind them a VLAN tag has its place
+    TAG_BYTES = 4
 
 
 cdef struct Encoder:
@@ -25,9 +28,12 @@ cdef struct Encoder:
     uint32_t queue
     uint64_t packet_id      # of the next packet: interface (6 bits), queue (10), a count (48)
     uint64_t drop_count     # packets lost since the last record
+    int hash_algorithm      # of every hash: the octet of epb_hash; -1 for no hashes
+    bint has_hash           # the next record is to have this hash
+    uint32_t hash
 
 
-# The longest a record of caplen bytes can become.
+# The longest a record of caplen bytes can become, without a hash.
 cdef inline uint64_t record_bound(const Encoder *e, uint32_t caplen) noexcept nogil:
     if e.format == FORMAT_PCAP:
         return PCAP_HEADER + caplen
@@ -43,7 +49,44 @@ cdef inline void put_option(unsigned char *out, uint16_t code, uint16_t size) no
 
 
 cdef void init_encoder(Encoder *e, SavefileFormat format, uint32_t snaplen,
-                       uint32_t interface_id, uint32_t queue)
+                       uint32_t interface_id, uint32_t queue, int hash_algorithm=*)
+
+
+# What a hash adds to a record: nothing to a format that has no place for it.
+cdef inline uint32_t hash_bound(const Encoder *e) noexcept nogil:
+    return EPB_HASH if e.hash_algorithm >= 0 else 0
+
+
+# The next record is to have this hash, if records have any.
+cdef inline void encode_hash(Encoder *e, uint32_t value) noexcept nogil:
+    e.hash = value
+    e.has_hash = e.hash_algorithm >= 0
+
+
+# Octets, the first of which stands first on paper: not a number in the file's byte order.
+cdef inline void put_hash(unsigned char *out, unsigned char algorithm, uint32_t value) noexcept nogil:
+    put_option(out, 3, 5)               # epb_hash
+    out[4] = algorithm
+    out[5] = <unsigned char>(value >> 24)
+    out[6] = <unsigned char>(value >> 16)
+    out[7] = <unsigned char>(value >> 8)
+    put32(out + 8, value & 0xFF)        # the last octet and the padding
+
+
+# Writes the packet's first bytes with a VLAN tag put back behind the addresses; returns how
+# many of `caplen` are written, and leaves in `taken` how many of the packet's own.
+cdef inline uint32_t put_tagged(unsigned char *out, const unsigned char *packet, uint32_t tag,
+                                uint32_t caplen, uint32_t *taken) noexcept nogil:
+    cdef unsigned char[MAC_BYTES + TAG_BYTES] head
+    cdef uint32_t size = min(caplen, <uint32_t>(MAC_BYTES + TAG_BYTES))
+    memcpy(head, packet, MAC_BYTES)
+    head[12] = <unsigned char>(tag >> 24)
+    head[13] = <unsigned char>(tag >> 16)
+    head[14] = <unsigned char>(tag >> 8)
+    head[15] = <unsigned char>tag
+    memcpy(out, head, size)
+    taken[0] = min(caplen, <uint32_t>MAC_BYTES)
+    return size
 
 
 # Writes what stands before the packet's bytes; returns its length.  The caller copies
@@ -60,6 +103,8 @@ cdef inline uint32_t encode_head(Encoder *e, unsigned char *out, uint64_t ts_ns,
     total = EPB_HEADER + ((caplen + 3) & ~<uint32_t>3) + EPB_OPTIONS + EPB_TRAILER
     if e.drop_count:
         total += EPB_DROPCOUNT
+    if e.has_hash:
+        total += EPB_HASH
     put32(out, EPB_TYPE)
     put32(out + 4, total)
     put32(out + 8, e.interface_id)
@@ -94,6 +139,10 @@ cdef inline uint32_t encode_tail(Encoder *e, unsigned char *record, uint32_t cap
         memcpy(out + 4, &e.drop_count, 8)
         out += EPB_DROPCOUNT
         e.drop_count = 0
+    if e.has_hash:
+        put_hash(out, <unsigned char>e.hash_algorithm, e.hash)
+        out += EPB_HASH
+        e.has_hash = False
     put32(out, 0)                       # opt_endofopt
     e.packet_id += 1
     total = <uint32_t>(out - record) + 4 + EPB_TRAILER

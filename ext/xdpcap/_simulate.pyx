@@ -17,22 +17,13 @@ from libc.string cimport memcpy, memset
 from xdpcap._loop cimport run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink
+from xdpcap._packetmeta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, utc_offset
 from xdpcap.libxdp cimport XDP_PKT_CONTD, xdp_desc, xsk_ring_cons, xsk_ring_prod
 
 from xdpcap.errors import UsageError
 
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_META_MAGIC
-        XDPCAP_META_TS
-
-    struct xdpcap_meta:
-        uint64_t ts_ns
-        uint32_t flags
-        uint32_t magic
 
 cdef extern from *:
     """
@@ -50,7 +41,6 @@ cdef extern from *:
     int __ATOMIC_RELAXED
 
 cdef enum:
-    META_BYTES = 32
     HEADROOM_BYTES = 256        # before a packet; XDP_PACKET_HEADROOM
     HEADER_BYTES = 42           # of a template; the packet's number comes behind it
     RING_PARTS = 16             # see _pause() in _waiting.pyx

@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._blocks cimport Sink
 from xdpcap._copyrings cimport CopyRings
+from xdpcap._deviceclock cimport DeviceClock
 from xdpcap._savefile cimport Encoder
 from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod
 
@@ -40,6 +41,8 @@ cdef struct CaptureState:
     int rotate
     int clock
     int64_t clock_offset_ns     # UTC minus the program's clock
+    DeviceClock device_clock    # of hardware times; its id is 0 where none are converted
+    int64_t device_offset_ns    # UTC minus the device's clock; 0 leaves its times as they are
     uint64_t clock_due_ns
     uint64_t statistics_due_ns
     uint64_t dropped_seen
@@ -58,6 +61,8 @@ cdef struct CaptureState:
     uint64_t received_bytes
     uint64_t beyond_limit       # packets left alone after --count or --max-size
     uint64_t no_meta            # packets that the worker had to stamp itself
+    uint64_t device_stamped     # packets with the device's time
+    uint64_t tags_put_back
     uint64_t wait_count         # sleeps and polls
     uint64_t first_ts_ns
     uint64_t last_ts_ns

@@ -11,6 +11,7 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._copyrings cimport bytes_waiting
+from xdpcap._deviceclock cimport DeviceClock, clock_refresh
 from xdpcap._stages cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
 from xdpcap._state cimport CaptureState
 from xdpcap._socketcalls cimport read_statistics
@@ -35,7 +36,7 @@ cdef extern from *:
         long tv_nsec
     int clock_gettime(int clock, timespec *ts) nogil
     int nanosleep(const timespec *ts, timespec *rest) nogil
-    int CLOCK_REALTIME, CLOCK_TAI
+    int CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI
     ssize_t read(int fd, void *buf, size_t n) nogil
     ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
     int MSG_DONTWAIT
@@ -84,6 +85,12 @@ cdef int64_t utc_offset(int clock) noexcept nogil:
     return offset
 
 
+cdef int64_t device_offset(DeviceClock *clock) noexcept nogil:
+    """UTC minus the device's clock, by way of CLOCK_MONOTONIC."""
+    clock_refresh(clock, clock_ns(CLOCK_MONOTONIC))
+    return utc_offset(CLOCK_MONOTONIC) - clock.offset_ns
+
+
 cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
     """What is done by the clock: losses, the offset to UTC."""
     cdef xdp_statistics stats
@@ -99,6 +106,9 @@ cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
     if now >= c.clock_due_ns:
         c.clock_due_ns = now + CLOCK_EVERY_NS
         c.clock_offset_ns = utc_offset(c.clock)
+    # A NIC's clock drifts by microseconds a second where nobody steers it.
+    if c.device_clock.id and now >= c.device_clock.stale_ns:
+        c.device_offset_ns = device_offset(&c.device_clock)
 
 
 # ---------------------------------------------------------------- waiting

@@ -324,8 +324,8 @@ def test_a_program_that_the_verifier_refuses_is_told_in_the_verifiers_words(refu
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "record_frags.bpf.o is not a whole eBPF object"),
-        (b"not an ELF object", "record_frags.bpf.o is not a whole eBPF object"),
+        (b"", "record_metadata.bpf.o is not a whole eBPF object"),
+        (b"not an ELF object", "record_metadata.bpf.o is not a whole eBPF object"),
         (None, "record_frags.bpf.o): ENOENT (No such file or directory)"),
     ],
 )

@@ -26,9 +26,9 @@ def test_packets_a_second_are_those_of_the_wire(gbps, mix, pps):
 
 def test_a_record_is_the_padded_packet_and_its_block():
     small, imix, large = mixes(98, 216)
-    assert small.record_bytes == 60 + 64
-    assert large.record_bytes == 1516 + 64
-    assert imix.record_bytes == pytest.approx((7 * 124 + 4 * (592 + 64) + 1580) / 12)
+    assert small.record_bytes == 60 + 76
+    assert large.record_bytes == 1516 + 76
+    assert imix.record_bytes == pytest.approx((7 * 136 + 4 * (592 + 76) + 1592) / 12)
 
 
 def test_cores_are_the_measured_time_at_that_rate():

@@ -38,10 +38,10 @@ FLOORS = {
         *("dead_man", "pins", "exporter", "mirror_attachment", "observer_attachment"),
         "own_program",
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
-        "filter_file",
+        *("filter_file", "metadata", "programs"),
     },
     4: {
-        *("_capture", "_loop", "_waiting", "_state", "_simulate", "_bench"),
+        *("_capture", "_loop", "_waiting", "_state", "_packetmeta", "_simulate", "_bench"),
         *("_mirrorloop", "_admission", "_ringlook"),
         *("_transmit", "_txloop", "_ringloop"),
     },
@@ -80,13 +80,17 @@ NEIGHBOURS = {
     ("engine", "attachment"),  # ... and the sockets it empties
     ("observer_attachment", "mirror_attachment"),  # rings that another's program fills
     ("mirror_attachment", "attachment"),  # with rings in place of sockets
-    *((part, "own_program") for part in ("attachment", "dispatcher")),  # a user's instead of ours
-    ("attachment", "dispatcher"),  # a program that joins others is one to attach
+    ("attachment", "programs"),  # ... and what feeds them
+    ("programs", "dispatcher"),  # a program that joins others is one to attach
+    *((part, "own_program") for part in ("attachment", "programs", "dispatcher")),  # a user's
     ("attachment", "dead_man"),  # ... or to pass by, when its recorder hangs
+    # What packets come with.
+    *(("programs", "metadata"), ("attachment", "metadata")),
+    *(("mirror_attachment", "metadata"), ("observer_attachment", "metadata")),
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
     ("sender", "launch_time"),  # ... and by which clock
-    ("tx_attachment", "attachment"),  # what both must wait for and may be refused
+    ("tx_attachment", "programs"),  # some drivers send only with a program on
     ("pipe", "files"),  # standard output is a chain of one file
     ("discard", "files"),  # ... and nowhere a chain of none
     ("bench_lab", "lab"),  # what measures in a lab makes one
@@ -96,6 +100,8 @@ NEIGHBOURS = {
     *((part, "_state") for part in ("_mirrorloop", "_admission")),
     *((part, "_state") for part in ("_capture", "_loop", "_waiting")),  # one worker's
     *((part, "_waiting") for part in ("_capture", "_loop")),  # between two batches
+    *(("_packetmeta", part) for part in ("_state", "_waiting")),  # what a packet's header says
+    *((part, "_packetmeta") for part in ("_loop", "_mirrorloop", "_simulate")),
     ("_transmit", "_txloop"),  # ... and of the one that sends
     ("_sink", "_blocks"),  # the Python face of the blocks
     *((part, "_sinkstate") for part in ("_blocks", "_retire")),  # one sink's

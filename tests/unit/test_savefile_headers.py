@@ -49,7 +49,7 @@ def whole_file(tmp_path):
             speed_bps=25_000_000_000,
             filter="tcp port 80",
             os="Linux 6.18",
-            comment="clock: CLOCK_TAI, offset to UTC measured every second",
+            comments=["clock: CLOCK_TAI, offset to UTC measured every second"],
         )
         + enhanced_packet(TS_NS, PACKET)
         + headers.interface_statistics(
@@ -98,7 +98,7 @@ def test_an_interface_block_is_these_bytes():
         speed_bps=10_000_000_000,
         filter="udp",
         os="L",
-        comment="c",
+        comments=["c"],
     )
     assert block == from_hex(
         """
@@ -119,7 +119,7 @@ def test_an_interface_block_is_these_bytes():
 
 
 def test_what_is_not_known_of_an_interface_is_left_out():
-    block = headers.interface_block(snaplen=262144, name="e", speed_bps=0, filter="", comment=None)
+    block = headers.interface_block(snaplen=262144, name="e", speed_bps=0, filter="", comments=[])
     assert block == from_hex(
         """
         01000000 28000000 01000000 00000400

@@ -122,7 +122,7 @@ def test_the_headers_that_are_written_are_read_field_by_field():
             speed_bps=10**10,
             filter="udp",
             os="Linux",
-            comment="clock",
+            comments=["clock"],
         )
         + headers.interface_statistics(
             0, TS_NS, starttime_ns=TS_NS - 2, endtime_ns=TS_NS - 1,

@@ -27,7 +27,9 @@ def padded(data: bytes) -> bytes:
     return data + bytes(-len(data) % 4)
 
 
-def enhanced_packet(number: int, data: bytes, origlen: int, drop_count: int = 0) -> bytes:
+def enhanced_packet(
+    number: int, data: bytes, origlen: int, drop_count: int = 0, hashed: bytes = b""
+) -> bytes:
     """draft-ietf-opsawg-pcapng section 4.3, written out."""
     ts_ns = TS_NS + number
     body = struct.pack(
@@ -38,6 +40,8 @@ def enhanced_packet(number: int, data: bytes, origlen: int, drop_count: int = 0)
     body += struct.pack("<HHQ", 5, 8, QUEUE << 48 | number)  # epb_packetid
     if drop_count:
         body += struct.pack("<HHQ", 4, 8, drop_count)  # epb_dropcount
+    if hashed:
+        body += struct.pack("<HH", 3, len(hashed)) + padded(hashed)  # epb_hash
     body += bytes(4)  # opt_endofopt
     length = struct.pack("<I", 12 + len(body))
     return struct.pack("<I", 6) + length + body + length
@@ -109,6 +113,49 @@ def test_a_loss_stands_in_the_record_after_it_and_in_no_other():
         enhanced_packet(2, b"abc", 3),
         enhanced_packet(3, b"abc", 3, 2**40),
     ]
+
+
+def test_a_hash_stands_behind_its_algorithm_with_the_highest_octet_first():
+    ng = encoder("pcapng", hash_algorithm=5)
+    hashed = bytes.fromhex("05 ec1d8797")
+    for number, data in enumerate(PACKETS):
+        block = ng.encode(data, TS_NS + number, hash=0xEC1D8797, drop_count=number % 2)
+        assert block == enhanced_packet(number, data, len(data), number % 2, hashed)
+
+
+def test_a_packet_without_a_hash_has_no_option_for_one():
+    ng = encoder("pcapng", hash_algorithm=255)
+    blocks = [ng.encode(b"abc", TS_NS + n, hash=h) for n, h in enumerate((1, None, 0))]
+    assert blocks == [
+        enhanced_packet(0, b"abc", 3, hashed=bytes.fromhex("ff 00000001")),
+        enhanced_packet(1, b"abc", 3),
+        enhanced_packet(2, b"abc", 3, hashed=bytes.fromhex("ff 00000000")),
+    ]
+
+
+@pytest.mark.parametrize("options", [{}, {"hash_algorithm": -1}])
+def test_an_encoder_that_is_told_no_algorithm_writes_no_hash(options):
+    assert encoder("pcapng", **options).encode(b"abc", TS_NS, hash=7) == enhanced_packet(
+        0, b"abc", 3
+    )
+
+
+def test_pcap_has_no_place_for_a_hash():
+    encode = encoder("pcap", hash_algorithm=5).encode
+    assert encode(b"abc", TS_NS, hash=7) == pcap_record(0, b"abc", 3)
+
+
+@pytest.mark.parametrize("snaplen", [0, 1, 11, 12, 13, 15, 16, 17, 60, 96])
+@pytest.mark.parametrize("tag", [0x8100_0064, 0x88A8_F007, 0x8100_0000])
+def test_a_tag_goes_back_behind_the_addresses_and_counts_in_both_lengths(tag, snaplen):
+    ng, old = encoder("pcapng", snaplen=snaplen), encoder("pcap", snaplen=snaplen)
+    long_enough = [data for data in PACKETS if len(data) >= 14]
+    for number, data in enumerate(long_enough):
+        whole = data[:12] + struct.pack("!I", tag) + data[12:]
+        cut = whole[: snaplen or None]
+        ts_ns = TS_NS + number
+        assert ng.encode(data, ts_ns, tag=tag) == enhanced_packet(number, cut, len(whole))
+        assert old.encode(data, ts_ns, tag=tag) == pcap_record(number, cut, len(whole))
 
 
 def test_packet_ids_are_unique_over_the_interfaces_and_queues_of_a_file():

@@ -25,7 +25,7 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, HOOKS, SAMPLES, UNMATCHED, RecordConfig
+from xdpcap.config import FORMATS, HASHES, HOOKS, SAMPLES, UNMATCHED, RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.program_file import sources
 
@@ -145,6 +145,13 @@ _section = partial(section, RecordConfig)
         ("--flush-interval",),
         "With no packet for this long, what is buffered goes to the file.",
         takes(DURATION),
+    ),
+    (
+        "hash",
+        ("--hash",),
+        "Each packet's flow hash: the driver's, the program's (both directions have one), auto "
+        "or off.",
+        takes(click.Choice(HASHES), "WHOSE"),
     ),
 )
 @_section(

@@ -25,8 +25,9 @@ from xdpcap.net.link import (
 )
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
+from xdpcap.net.rss import Rss, rss
 from xdpcap.net.watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
-from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time
+from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time, rx_metadata
 
 __all__ = [
     "SENDING",
@@ -36,6 +37,7 @@ __all__ = [
     "LinkWatch",
     "OffloadFixes",
     "Promiscuous",
+    "Rss",
     "Spoiler",
     "await_carrier",
     "channels",
@@ -50,6 +52,8 @@ __all__ = [
     "ptp_clock",
     "refusal",
     "require_up",
+    "rss",
+    "rx_metadata",
     "rx_missed",
     "rx_queue_count",
     "rx_queues_allocated",

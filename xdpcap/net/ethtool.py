@@ -106,8 +106,15 @@ def ptp_clock(name: str) -> int | None:
 
 def _answer(name: str, question: str, command: int, size: int) -> bytes | None:
     """The structure that answers a command without arguments; None where a driver has none."""
-    answer = ctypes.create_string_buffer(size)
-    struct.pack_into("=I", answer, 0, command)
+    return ask(name, question, struct.pack("=I", command).ljust(size, b"\0"))
+
+
+def ask(name: str, question: str, structure: bytes) -> bytes | None:
+    """What the kernel makes of a structure of linux/ethtool.h, which begins with its command.
+
+    `question` is for the error. None where the driver does not know the command.
+    """
+    answer = ctypes.create_string_buffer(structure, len(structure))
     try:
         with _asking(name, question) as tool:
             request = struct.pack("16sP16x", name.encode(), ctypes.addressof(answer))

@@ -72,6 +72,11 @@ GENERIC_PEER_REASONS = {
     "tx-udp-segmentation": "UDP sent with UDP_SEGMENT arrives in unsegmented pieces, too large "
     "for a frame",
 }
+# What takes a tag off, which a driver that tells of it loses nothing by.
+TAG_OFFLOADS = {
+    *("rx-vlan-offload", "rx-vlan-stag-hw-parse"),
+    *("tx-vlan-offload", "tx-vlan-stag-hw-insert"),
+}
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ def spoilers(
     own_netns: str | None = None,
     *,
     queue_count: int | None = None,
+    tags_told: bool = False,
 ) -> list[Spoiler]:
     """What will spoil a capture on `link`, gravest first; [] when nothing does.
 
@@ -120,18 +126,20 @@ def spoilers(
     a packet may span several. `own_netns` is the name of the calling thread's namespace when the
     user's shell is in another one, so that the commands go to the right place. `queue_count` is
     how many receive queues there were before a program was attached, None for those there are.
+    `tags_told`: the driver tells of VLAN tags that were taken off, and they are put back.
     """
     found = _mtu_spoilers(link, frame_size, multi_buffer, own_netns)
     if link.kind != "veth":
-        reasons = OWN_REASONS
+        reasons = _without_tags(OWN_REASONS, tags_told)
         if link.driver == "virtio_net" and attach_mode != "generic":
             found += _channel_spoilers(link, queue_count, own_netns)
         return found + _feature_spoilers(link.name, own_netns, None, reasons)
     peer = _peer(link)
     found += _veth_mtu_spoilers(link, peer, attach_mode, multi_buffer, own_netns)
     reasons = PEER_REASONS | (GENERIC_PEER_REASONS if attach_mode == "generic" else {})
+    reasons = _without_tags(reasons, tags_told)
     if peer is None:
-        return [*found, _unseen_peer(link)]
+        return [*found, _unseen_peer(link, tags_told)]
     return found + _feature_spoilers(peer.link.name, own_netns, peer.netns, reasons)
 
 
@@ -328,6 +336,10 @@ def _channel_spoilers(link: Link, queue_count: int | None, own_netns: str | None
     return [Spoiler("channels", link.name, own_netns, why, command, False)]
 
 
+def _without_tags(reasons: dict[str, str], tags_told: bool) -> dict[str, str]:
+    return {k: why for k, why in reasons.items() if not (tags_told and k in TAG_OFFLOADS)}
+
+
 def _peer(link: Link) -> _Peer | None:
     """The veth's other end; None when it is in a namespace that can't be named or entered."""
     try:
@@ -342,14 +354,17 @@ def _peer(link: Link) -> _Peer | None:
     return None if match is None else _Peer(where, match)
 
 
-def _unseen_peer(link: Link) -> Spoiler:
+def _unseen_peer(link: Link, tags_told: bool) -> Spoiler:
+    offloads, lost, more = "checksum and VLAN", "checksums and VLAN tags", " tx-vlan-offload off"
+    if tags_told:
+        offloads, lost, more = "checksum", "checksums", ""
     return Spoiler(
         feature="tx-checksumming",
         interface=f"{link.name}'s peer",
         netns=None,
-        why="it is in a namespace that can't be looked into: unless its checksum and VLAN offload "
-        "are off, packets from its sockets arrive without checksums and VLAN tags",
-        command="ethtool -K PEER tx-checksumming off tx-vlan-offload off",
+        why=f"it is in a namespace that can't be looked into: unless its {offloads} offload is "
+        f"off, packets from its sockets arrive without {lost}",
+        command=f"ethtool -K PEER tx-checksumming off{more}",
         fixable=False,
     )
 

@@ -17,8 +17,11 @@ from xdpcap.errors import KernelError
 
 FAMILY = "netdev"
 NETDEV_CMD_DEV_GET = 1
-# enum netdev_xdp_act and enum netdev_xsk_flags, include/uapi/linux/netdev.h
+# enum netdev_xdp_act, netdev_xdp_rx_metadata and netdev_xsk_flags, include/uapi/linux/netdev.h
 XSK_ZEROCOPY = 8
+RX_TIMESTAMP = 1
+RX_HASH = 2
+RX_VLAN_TAG = 4
 TX_TIMESTAMP = 1
 TX_CHECKSUM = 2
 TX_LAUNCH_TIME_FIFO = 4
@@ -63,6 +66,14 @@ class NetdevSocket(GenericNetlinkSocket):  # type: ignore[misc]
 def xsk_features(index: int) -> int:
     """The device's xsk-features, a sum of the TX_ bits above; 0 where the kernel knows none."""
     return _features(index, "NETDEV_A_DEV_XSK_FEATURES")
+
+
+def rx_metadata(index: int) -> int:
+    """What the driver tells a program of a packet, a sum of the RX_ bits above.
+
+    The attribute came with 6.6 and has the VLAN tag from 6.8; 0 before.
+    """
+    return _features(index, "NETDEV_A_DEV_XDP_RX_METADATA_FEATURES")
 
 
 def claims_zero_copy(index: int) -> bool:

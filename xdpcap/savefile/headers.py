@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import platform
 import struct
+from collections.abc import Sequence
 
 from xdpcap import __version__
 
@@ -51,7 +52,7 @@ def interface_block(
     tsresol: int = 9,
     filter: str | None = None,
     os: str | None = None,
-    comment: str | None = None,
+    comments: Sequence[str] = (),
 ) -> bytes:
     """Interface Description Block (4.2).
 
@@ -61,7 +62,8 @@ def interface_block(
     """
     if mac is not None and len(mac) != 6:
         raise ValueError(f"a MAC address has 6 bytes, not {len(mac)}")
-    options = _text(1, comment) + _text(2, name) + _text(3, description)
+    options = b"".join(_text(1, comment) for comment in comments)
+    options += _text(2, name) + _text(3, description)
     if mac is not None:
         options += _option(6, mac)
     if speed_bps:

@@ -1,0 +1,105 @@
+"""Which program an interface gets: the best that its kernel, its driver and its neighbours take.
+
+Asked here once when an interface is made ready; what came of it is kept by `attachment`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any
+
+from xdpcap import dispatcher, kernel
+from xdpcap._bpf import Program
+from xdpcap.config import RecordConfig
+from xdpcap.errors import KernelError, UsageError
+from xdpcap.filter import for_build
+from xdpcap.metadata import Metadata, by_program, choices
+from xdpcap.net import Link
+from xdpcap.own_program import own_variant
+from xdpcap.variants import Variant, variants
+
+log = logging.getLogger(__name__)
+
+# Errors that no other mode would cure.  ENOMEM of an attach is not among them: virtio_net
+# before 5.13 says so when it has no queues to spare (virtnet_xdp_set()).
+FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV}
+
+
+def attach_program(
+    link: Link, variant: Variant, queue_count: int, mode: str, **options: Any
+) -> Program:
+    """The recording program, attached; `options` are `Program`'s.  Nothing stays on failure."""
+    program = Program(
+        variant.path,
+        queue_count,
+        clock=variant.clock,
+        name=variant.program,
+        foreign=variant.foreign,
+        **for_build(options, variant.path),
+    )
+    try:
+        program.attach(link.index, mode, link=kernel.has_bpf_link())
+    except UsageError as exc:
+        program.close()
+        raise UsageError(f"{link.name}: {exc}".replace("IFACE", link.name)) from None
+    except KernelError:
+        program.close()
+        raise
+    return program
+
+
+def attach_best(
+    config: RecordConfig, link: Link, queue_count: int, options: dict[str, Any]
+) -> tuple[Program, Variant, Metadata]:
+    """The best program that the interface takes, attached, and what it finds of each packet.
+
+    `options` are `Program`'s, whichever build it is.  Native comes before generic, a program that
+    may ask the driver before one that knows by itself.  Raises KernelError or UsageError with
+    nothing left attached.
+    """
+    wanted = config.attach
+    own = own_variant(config, link.name)
+    joined = _join(config, link, queue_count, own, options)
+    if joined is not None:
+        return joined
+    modes = ("native", "generic") if wanted == "auto" else (wanted,)
+    failure: Exception | None = None
+    for mode in modes:
+        for variant, metadata in choices(config, link, mode, own):
+            try:
+                told = options | metadata.options(link)
+                return attach_program(link, variant, queue_count, mode, **told), variant, metadata
+            except KernelError as exc:
+                log.debug("%s", exc)
+                if variant.asks_driver:
+                    continue  # no word about the mode: the next build does without
+                # The first word is about the best mode: that is the one to report.
+                failure = failure or exc
+                if exc.errno in FINAL:
+                    raise
+    assert failure is not None
+    raise failure
+
+
+def _join(
+    config: RecordConfig,
+    link: Link,
+    queue_count: int,
+    own: Variant | None,
+    options: dict[str, Any],
+) -> tuple[Program, Variant, Metadata] | None:
+    """A place in libxdp's dispatcher, where there is one; no driver answers its members."""
+    hashes = by_program(config, own or next(variants())).hash_by == "program"
+    told, place = options | {"flow_hash": hashes}, config.priority
+    joined = dispatcher.join(link, queue_count, config.attach, own, place, **told)
+    if joined is None:
+        return None
+    program, variant = joined
+    if config.hash == "driver":
+        program.close()
+        raise UsageError(
+            f"--hash driver: no driver answers a program in libxdp's dispatcher, which "
+            f"{link.name} has; use --hash program"
+        )
+    return program, variant, by_program(config, variant)
