@@ -97,7 +97,7 @@ def test_a_tag_that_lay_beside_the_packet_is_back_in_its_place(
 ):
     tag_what_leaves(tagging, tmp_path, 100, protocol)
     sent = [numbered_frame(length, n) for n, length in enumerate(LENGTHS)]
-    recorder = record("--json", "-F", file_format, lab=tagging)
+    recorder = record("--json", "--format", file_format, lab=tagging)
     send_skbs(tagging, sent)
     recorder.wait_for(lambda: tagging.statistics()["rx_packets"] >= len(sent))
     result = recorder.stop()
@@ -263,6 +263,6 @@ def test_a_driver_that_can_not_be_asked_is_one_clear_line(lab, record, arguments
 
 
 def test_pcap_refuses_to_be_asked_for_a_hash(lab, record):
-    result = record("--hash", "program", "-F", "pcap", ready=False).wait()
+    result = record("--hash", "program", "--format", "pcap", ready=False).wait()
     assert result.returncode == 2
     assert "pcap has no place for a hash" in result.stderr
