@@ -13,10 +13,9 @@ import pytest
 
 from xdpcap.cli.dump import as_config, dump_command
 from xdpcap.cli.options import Quantity, SectionOption
-from xdpcap.cli.record import record_command
+from xdpcap.cli.record import config_of, record_command
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
-from xdpcap.config import RecordConfig
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.stats import REPORTED
 
@@ -27,7 +26,7 @@ COMMANDS: dict[str, click.Command] = {
     "split": split_command,
     "dump": dump_command,
 }
-CONFIGS: dict[str, Any] = {"record": RecordConfig, "replay": ReplayConfig, "dump": as_config}
+CONFIGS: dict[str, Any] = {"record": config_of, "replay": ReplayConfig, "dump": as_config}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def pcap(path: Path, frames: list[bytes], linktype: int = 1) -> Path:
 def pcapng(path: Path, frames: list[bytes], linktype: int = 1) -> Path:
     blocks = [
         headers.section_header("machine", "os", "application"),
-        headers.interface_block(snaplen=0, name="eth7", linktype=linktype, comment="a comment"),
+        headers.interface_block(snaplen=0, name="eth7", linktype=linktype, comments=("a comment",)),
         COMMENTED,  # of a type that nobody knows
         *(headers.enhanced_packet(0, TIME_NS + n, f, len(f) + 7) for n, f in enumerate(frames)),
         headers.interface_statistics(0, TIME_NS, ifrecv=25),

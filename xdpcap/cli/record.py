@@ -310,8 +310,7 @@ def record_command(
     Each receive queue has its own worker and its own chain of files. Packets
     that could not be kept are counted at the place where they were lost.
     """
-    options["interfaces"], options["bpf"] = sources(options["interfaces"], options["bpf"])
-    config = RecordConfig(filter=given_expression(expression, filter, filter_file), **options)
+    config = config_of(expression, filter, filter_file, **options)
     _check(config)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.terminal import run_to_exit
@@ -320,6 +319,17 @@ def record_command(
 
     ui = TerminalUi(config)
     run_to_exit(ui, lambda: record_session(config, ui))
+
+
+def config_of(
+    expression: tuple[str, ...] = (),
+    filter: str | None = None,
+    filter_file: str | None = None,
+    **options: Any,
+) -> RecordConfig:
+    """What the command line asks for; UsageError for an expression that is given twice."""
+    options["interfaces"], options["bpf"] = sources(options["interfaces"], options["bpf"])
+    return RecordConfig(filter=given_expression(expression, filter, filter_file), **options)
 
 
 def _check(config: RecordConfig) -> None:
