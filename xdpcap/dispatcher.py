@@ -133,13 +133,14 @@ class Wanted(NamedTuple):
     queue_count: int
     own: Variant | None
     priority: int | None
+    mirror: bool
     options: Mapping[str, Any]
 
     def variants(self, multi_buffer: bool) -> list[Variant]:
         """The builds to try in a dispatcher that takes packets of several buffers, or not."""
         if self.own is not None:
             return [as_a_member(self.own, multi_buffer)]
-        return list(member_variants(multi_buffer))
+        return list(member_variants(multi_buffer, mirror=self.mirror))
 
 
 def join(
@@ -148,14 +149,16 @@ def join(
     attach: str,
     own: Variant | None = None,
     priority: int | None = None,
+    *,
+    mirror: bool = False,
     **options: Any,
 ) -> tuple[JoinedProgram, Variant] | None:
     """Join libxdp's dispatcher on an interface; None when it has none.
 
     `attach` is what was asked for ("auto", "native", "generic"), `own` a program of the
     user's in place of ours, `priority` the place among the members (None: the program's
-    own), `options` are more of `Program`'s.  Raises KernelError and UsageError with the
-    dispatcher as it was.
+    own), `mirror` whether packets are copied, `options` are more of `Program`'s.  Raises
+    KernelError and UsageError with the dispatcher as it was.
     """
     try:
         present = _dispatcher.find(link.index)
@@ -165,7 +168,7 @@ def join(
             return None
         claim = Claim(link)
         try:
-            joined = _join(link, attach, claim, Wanted(queue_count, own, priority, options))
+            joined = _join(link, attach, claim, Wanted(queue_count, own, priority, mirror, options))
         except BaseException:
             claim.close()
             raise

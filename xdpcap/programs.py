@@ -92,7 +92,9 @@ def _join(
     """A place in libxdp's dispatcher, where there is one; no driver answers its members."""
     hashes = by_program(config, own or next(variants())).hash_by == "program"
     told, place = options | {"flow_hash": hashes}, config.priority
-    joined = dispatcher.join(link, queue_count, config.attach, own, place, **told)
+    joined = dispatcher.join(
+        link, queue_count, config.attach, own, place, mirror=config.mirror, **told
+    )
     if joined is None:
         return None
     program, variant = joined

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 
 from xdpcap import kernel
@@ -96,14 +96,19 @@ def asking_variants() -> Iterator[Variant]:
         yield Variant("record_metadata.bpf.o", "tai", True, asks_driver=True)
 
 
-def member_variants(multi_buffer: bool) -> Iterator[Variant]:
-    """The builds for a libxdp dispatcher, best first.
+def member_variants(multi_buffer: bool, *, mirror: bool = False) -> Iterator[Variant]:
+    """The builds for a libxdp dispatcher, best first; `mirror`: those that copy packets.
 
     `multi_buffer` tells whether it takes packets of several buffers now.  A member that
     does not would take that from all the others; where it does not itself, neither
     should we.  The last build goes where a member may not change packets.
     """
     sg = multi_buffer and kernel.has_multi_buffer()
+    if mirror:
+        # They write nothing before a packet, and may be declared fit for one buffer only.
+        fit = (v for v in mirror_variants() if v.multi_buffer or not sg)
+        yield from (replace(v, multi_buffer=sg) for v in fit)
+        return
     yield from (v for v in variants() if v.multi_buffer == sg)
     yield bare(sg)
 

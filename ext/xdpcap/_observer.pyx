@@ -216,7 +216,7 @@ cdef class Observer:
             err = bpf_object__load(self.object)
             if err:
                 words = said.decode("utf-8", "replace").strip().splitlines()
-                raise self._refused("loading", err, words[-2:])
+                raise self._refused("loading", err, words[max(len(words) - 2, 0):])
         finally:
             free(said)
         self.fd = bpf_program__fd(self.program)

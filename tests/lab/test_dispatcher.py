@@ -192,6 +192,21 @@ def test_a_recording_is_one_of_the_dispatchers_members_and_the_others_outlast_it
 
 
 @where_freplace_loads
+def test_a_mirror_leaves_every_packet_to_the_members_after_it(lab, record, other):
+    before, after = other(lab, priority=10), other(lab, priority=50)
+    sent = frames(500)
+    recorder = record("--json", "--mirror")
+    assert members(lab) == ["count_and_pass", "xdpcap_record", "count_and_pass"]
+    send_frames(lab, sent)
+    result = recorder.stop()
+    assert result.returncode == 0, result.stderr
+    assert packets_of(result) == sent
+    assert result.total["mirrored"] == result.total["written"] == len(sent)
+    assert (before.seen, after.seen) == (500, 500)
+    assert members(lab) == ["count_and_pass", "count_and_pass"]
+
+
+@where_freplace_loads
 def test_a_priority_puts_the_recording_behind_those_with_lower_ones(lab, record, other):
     first = other(lab, priority=50)
     recorder = record("--json", "--priority", "60")
