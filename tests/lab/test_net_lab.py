@@ -269,6 +269,7 @@ def test_all_the_queues_of_a_veth_are_counted_and_chosen(here):
     assert choose_queues("va", (3, 1, 3)) == (1, 3)
 
 
+@VETH_CHANNELS
 def test_the_count_follows_the_channels_in_use_and_the_error_tells_how_to_get_more(here):
     add_veth("va", "vb", queues=4)
     subprocess.run(["ethtool", "-L", "va", "rx", "2"], check=True)
@@ -281,6 +282,7 @@ def test_the_count_follows_the_channels_in_use_and_the_error_tells_how_to_get_mo
     assert choose_queues("va", (0, 3)) == (0, 3)
 
 
+@VETH_CHANNELS
 def test_a_queue_above_what_the_device_can_have_is_refused_with_the_limit(here):
     add_veth("va", "vb", queues=2)
     with pytest.raises(UsageError, match=r"queues 7, 9: .* 2 at most"):

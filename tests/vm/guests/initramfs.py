@@ -20,6 +20,8 @@ from guests.cache import GuestError
 MODULES = (
     *("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay"),
     *("veth", "igb", "xsk_diag"),
+    # Devices and a file system that tests of the lab make.
+    *("dummy", "bridge", "macvlan", "ifb", "tun", "loop", "crc32c_generic", "ext4"),
 )
 APPLETS = ("sh", "mount", "mkdir", "insmod", "switch_root", "cat", "echo", "reboot")
 
