@@ -146,10 +146,12 @@ def _check(arguments: Sequence[str]) -> None:
 def interruptible() -> Iterator[threading.Event]:
     """Ctrl-C, SIGTERM and a terminal that closes set the event, and exit with 130.
 
-    Once: while guests are ended and what they left is removed, nothing interrupts again.
+    Once: while guests are ended and what they left is removed, nothing interrupts again.  What is
+    ignored already (nohup, a shell's background) stays so.
     """
     stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in ends if signal.getsignal(number) != signal.SIG_IGN]
 
     def interrupt(*_: object) -> None:
         for number in numbers:
