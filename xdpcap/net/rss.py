@@ -1,10 +1,10 @@
 """How a device hashes packets for RSS: the function and its key (ETHTOOL_GRSSH).
 
-ioctl, as for everything that `ethtool.py` asks. Reading needs no privilege, `set_rss` needs
-CAP_NET_ADMIN. A device without RSS reads as None.
+ioctl, as for everything that `ethtool.py` asks; it needs no privilege. A device without RSS
+reads as None.
 
 Source relied on: include/uapi/linux/ethtool.h, struct ethtool_rxfh; net/ethtool/ioctl.c,
-ethtool_get_rxfh() and ethtool_set_rxfh().
+ethtool_get_rxfh().
 """
 
 from __future__ import annotations
