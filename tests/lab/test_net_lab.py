@@ -55,6 +55,19 @@ def events_of(watch, name, timeout_s=2.0):
     return found + [event for event in watch.read() if event.name == name]
 
 
+def let_settle(watch, *names, timeout_s=5.0):
+    """Read off what the kernel still has to say of links just made: it tells their operational
+    state from a work queue of its own (net/core/link_watch.c), at any time after they are up."""
+    deadline = time.monotonic() + timeout_s * PATIENCE
+    with IPRoute() as ipr:
+        while {ipr.get_links(ifname=name)[0].get("operstate") for name in names} != {
+            "UP"
+        } and time.monotonic() < deadline:
+            time.sleep(0.01)
+    while watch.read() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 # --- links
 
 
@@ -176,6 +189,7 @@ def test_the_promiscuous_socket_receives_nothing(here):
 def test_a_watch_tells_of_down_up_and_carrier(here):
     add_veth("va", "vb")
     with LinkWatch() as watch:
+        let_settle(watch, "va", "vb")
         assert watch.read() == []
         set_link("vb", state="down")
         last = events_of(watch, "va")[-1]
@@ -190,6 +204,7 @@ def test_a_watch_tells_of_deletion_and_of_the_new_link_of_that_name(here):
     add_veth("va", "vb")
     old = index_of("va")
     with LinkWatch() as watch:
+        let_settle(watch, "va", "vb")
         delete_link("va")
         last = events_of(watch, "va")[-1]
         assert (last.index, last.deleted, last.up) == (old, True, False)
@@ -201,6 +216,7 @@ def test_a_watch_tells_of_deletion_and_of_the_new_link_of_that_name(here):
 def test_a_link_moved_to_another_namespace_counts_as_deleted(here):
     add_veth("va", "vb")
     with namespace() as there, LinkWatch() as watch:
+        let_settle(watch, "va", "vb")
         set_link("va", net_ns_fd=there)
         assert events_of(watch, "va")[-1].deleted
 
@@ -220,6 +236,7 @@ def test_a_watch_that_was_overrun_tells_the_state_as_it_is(here):
     add_veth("va", "vb")
     add_veth("vc", "vd")
     with LinkWatch() as watch:
+        let_settle(watch, "va", "vb", "vc", "vd")
         watch._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for _ in range(50):
             set_link("vb", mtu=1400)
