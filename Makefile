@@ -33,7 +33,7 @@ test: setup ## run all tests: unit, conformance and lab (root); PYTEST_ARGS="-k 
 vm-smoke: setup ## zero-copy on virtio_net and igb in a guest (Linux 7.2, downloaded once)
 	@tests/vm/matrix --smoke
 
-vm: setup ## every supported kernel and NIC in guests, 20 minutes; VM_ARGS=--record writes the table
+vm: setup ## every supported kernel and NIC in guests, 25 minutes; VM_ARGS=--record writes the table
 	@tests/vm/matrix $(VM_ARGS)
 
 unit: setup ## run the tests that need no privileges
