@@ -1,21 +1,19 @@
 """Takes the recording program out of libxdp's dispatcher, whatever becomes of the recorder.
 
 A bpf_link goes away with its process; a member of the dispatcher is pinned and stays.  So
-a small process of its own waits for the end of a pipe that the kernel closes with the
-recorder, kill -9 included.  It is started before the recorder gives up root, and does
-what the recorder no longer could: leave on a normal end, too.
+a small process of its own outlives the recorder (`outliving`), and does what the recorder
+no longer could once it gave up root: leave on a normal end, too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from xdpcap import _dispatcher
+from xdpcap import _dispatcher, outliving
 from xdpcap.errors import XdpcapError
 
 LEAVE_TIMEOUT_S = 10.0
@@ -30,19 +28,8 @@ class Guardian:
     """
 
     def __init__(self, ifindex: int, prog_id: int, claim_fd: int) -> None:
-        command = [sys.executable, "-P", "-m", __name__, str(ifindex), str(prog_id)]
-        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-        self._child: subprocess.Popen[str] | None = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            # Not the directory that the recorder happens to be in: this runs as root.
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-            pass_fds=[claim_fd],
+        self._child: subprocess.Popen[str] | None = outliving.start(
+            __name__, str(ifindex), str(prog_id), pass_fds=[claim_fd]
         )
 
     def leave(self) -> str | None:
@@ -93,9 +80,7 @@ def unpin(ifindex: int, prog_id: int) -> int:
 
 
 def _main() -> int:
-    # Ctrl-C and a closed terminal reach the recorder; this process outlives it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    outliving.outlive()
     sys.stdin.read()
     said = leave(int(sys.argv[1]), int(sys.argv[2]))
     with contextlib.suppress(BrokenPipeError):

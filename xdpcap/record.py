@@ -90,6 +90,7 @@ class Session:
         self._outside: Outside
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
+        self._guardian: Guardian
 
     def run(self) -> int:
         """The whole life of the session."""
@@ -117,6 +118,7 @@ class Session:
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
+        self._guardian = self._stack.enter_context(Guardian())
         self._fix_offloads(links)
         if config.count is not None or config.max_size_bytes is not None:
             self._limit = SharedLimit(config.count, config.max_size_bytes)
@@ -177,7 +179,7 @@ class Session:
                 self._config.netns,
             )
         ]
-        self._stack.enter_context(Guardian(found, self._config.netns))
+        self._guardian.make(net.OffloadFixes(found, self._config.netns))
 
     def _attach(self, link: net.Link) -> Attachment:
         config = self._config

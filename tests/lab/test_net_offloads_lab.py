@@ -84,9 +84,9 @@ def test_a_native_program_takes_segmentation_from_the_peer_and_a_generic_one_doe
 def test_fixes_mend_everything_and_put_back_everything(here, attach_mode, caplog):
     add_veth("va", "vb")
     before = features("vb")
-    fixes = OffloadFixes()
+    fixes = OffloadFixes(found_on("va", attach_mode))
     with caplog.at_level(logging.INFO, "xdpcap.net.offloads"):
-        assert fixes.apply(found_on("va", attach_mode)) == []
+        assert fixes.apply() == []
         assert found_on("va", attach_mode) == []
         assert features("vb") != before
         fixes.restore()
@@ -102,8 +102,8 @@ def test_fixes_mend_everything_and_put_back_everything(here, attach_mode, caplog
 def test_fixes_around_an_attached_program_leave_the_pair_as_it_was(here):
     add_veth("va", "vb")
     before = features("vb")
-    fixes = OffloadFixes()
-    fixes.apply(found_on("va", "auto"))
+    fixes = OffloadFixes(found_on("va", "auto"))
+    fixes.apply()
     with xdp_pass("va", "native"):
         assert found_on("va", "native") == []
     fixes.restore()
@@ -114,8 +114,8 @@ def test_a_feature_that_was_off_is_not_turned_on_by_restoring(here):
     add_veth("va", "vb")
     subprocess.run(["ethtool", "-K", "vb", "tx-checksum-sctp", "off"], check=True)
     before = features("vb")
-    fixes = OffloadFixes()
-    fixes.apply(found_on("va"))
+    fixes = OffloadFixes(found_on("va"))
+    fixes.apply()
     fixes.restore()
     assert features("vb") == before
 
@@ -127,8 +127,8 @@ def test_a_peer_in_another_namespace_is_mended_there_and_its_command_goes_there(
         found = found_on("va")
         assert {spoiler.netns for spoiler in found} == {there}
         assert found[0].command == f"ip netns exec {there} ethtool -K vb tx-checksumming off"
-        fixes = OffloadFixes()
-        assert fixes.apply(found) == []
+        fixes = OffloadFixes(found)
+        assert fixes.apply() == []
         assert found_on("va") == []
         fixes.restore()
         assert netns.call_in(there, features, "vb") == before
@@ -141,8 +141,7 @@ def test_commands_name_the_callers_own_namespace_when_it_is_told(here):
     add_veth("va", "vb")
     found = found_on("va", own_netns=here)
     assert found[0].command == f"ip netns exec {here} ethtool -K vb tx-checksumming off"
-    fixes = OffloadFixes()
-    assert fixes.apply(found, own_netns=here) == []
+    assert OffloadFixes(found, own_netns=here).apply() == []
     assert found_on("va") == []
 
 
@@ -155,8 +154,7 @@ def test_a_peer_in_a_namespace_without_a_name_is_told_of_in_general_words(here):
         add_veth("va", "vb", up=False)
         set_link("vb", net_ns_pid=holder.pid)
         (found,) = found_on("va")
-        fixes = OffloadFixes()
-        assert fixes.apply([found]) == [found]
+        assert OffloadFixes([found]).apply() == [found]
         holder.stdin.close()
     assert found.interface == "va's peer" and not found.fixable
     assert "can't be looked into" in found.why
@@ -164,8 +162,8 @@ def test_a_peer_in_a_namespace_without_a_name_is_told_of_in_general_words(here):
 
 def test_restoring_an_interface_that_is_gone_warns_and_does_not_raise(here, caplog):
     add_veth("va", "vb")
-    fixes = OffloadFixes()
-    fixes.apply(found_on("va"))
+    fixes = OffloadFixes(found_on("va"))
+    fixes.apply()
     delete_link("va")
     fixes.restore()
     assert "vb is gone" in caplog.text

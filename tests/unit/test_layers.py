@@ -67,6 +67,7 @@ LEAVES = {
     *("sweep", "sweep_plot"),
     *("recording_process", "dump_config"),
     *("bench_record_config", "bench_record_report", "stage_account"),
+    "outliving",
 }
 # Beside the floors: imported from GIL floors, they import leaves, and what NEIGHBOURS names.
 BESIDE = {"net", "savefile", "filter", "dissect"}

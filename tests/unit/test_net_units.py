@@ -202,8 +202,8 @@ def test_hardware_is_spoiled_by_merging_and_by_vlan_stripping(device):
 def test_fixes_turn_the_hardware_features_off_and_on_again(device):
     device |= {"rx-lro": ON, "rx-gro-hw": OFF, "rx-vlan-hw-parse": ON}
     before = dict(device)
-    fixes = OffloadFixes()
-    assert fixes.apply(spoilers(a_link(), "native", 2048, False)) == []
+    fixes = OffloadFixes(spoilers(a_link(), "native", 2048, False))
+    assert fixes.apply() == []
     assert not any(feature.active for feature in device.values())
     fixes.restore()
     assert device == before
@@ -213,14 +213,14 @@ def test_a_fixed_feature_is_told_of_and_left_to_the_reader(device):
     device |= {"rx-vlan-hw-parse": FIXED_ON}
     found = spoilers(a_link(), "native", 2048, False)
     assert [spoiler.fixable for spoiler in found] == [False]
-    assert OffloadFixes().apply(found) == found
+    assert OffloadFixes(found).apply() == found
 
 
 def test_a_driver_that_keeps_a_feature_on_is_a_warning_and_no_fix(device, monkeypatch, caplog):
     device |= {"rx-gro-hw": ON}
     monkeypatch.setattr(ethtool, "set_features", lambda *_: None)
     found = spoilers(a_link(), "native", 2048, False)
-    assert OffloadFixes().apply(found) == found
+    assert OffloadFixes(found).apply() == found
     assert "could not turn off rx-gro-hw of eth7: the driver keeps rx-gro-hw on" in caplog.text
 
 

@@ -3,7 +3,7 @@
 Over netlink and ethtool only; sysfs shows the namespace it was mounted in, which need not be the
 one recorded in. Every function asks in the calling thread's network namespace and keeps nothing
 open. Two classes own a socket, and whoever makes them closes them: `Promiscuous` and `LinkWatch`.
-What changes an interface is `Promiscuous` and `OffloadFixes`, and both can be undone.
+What changes an interface is `Promiscuous` and the kinds of change that `guardian` puts back.
 
 Nothing in here knows AF_XDP sockets; the session (above) decides what to do with the answers.
 """

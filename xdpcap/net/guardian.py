@@ -1,83 +1,113 @@
-"""Restores changed offloads whatever becomes of the recorder, kill -9 included.
+"""Puts back what a recording changed on the host whatever becomes of it, kill -9 included.
 
-The changes are made here; a small process of its own is told of them before they are
-made, and waits for the end of a pipe that the kernel closes with the recorder.  It is
-started before the recorder gives up root, so it can restore what the recorder no longer
-could.
+The changes are made here; one small process for all of them is told of each before it is made,
+and puts them back when the recorder has ended (`outliving`).  A kind of change is a class that
+`Change` describes, with a line in KINDS.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from xdpcap.net.offloads import OffloadFixes, Spoiler
+from xdpcap import outliving
+from xdpcap.net.offloads import OffloadFixes
 
 log = logging.getLogger(__name__)
 
 RESTORE_TIMEOUT_S = 10.0
 
 
-class Guardian:
-    """Context manager: offloads off on entry, as they were on exit.
+class Restorable(Protocol):
+    """What can be put back."""
 
-    `left` are the spoilers that could not be mended.
+    def restore(self) -> None:
+        """Put back what was changed; never raises, and is harmless where nothing was."""
+
+
+class Change(Restorable, Protocol):
+    """Something of the host that is to be otherwise until the recording ends.
+
+    `kind` is its name in KINDS.
     """
 
-    def __init__(self, found: Iterable[Spoiler], own_netns: str | None) -> None:
-        self._found = list(found)
-        self._own_netns = own_netns
+    kind: str
+
+    def plan(self) -> list[Any]:
+        """What `apply` would change and how it is now, fit for JSON; changes nothing.
+
+        KINDS makes of it, in another process, an object to restore from.  [] for nothing.
+        """
+
+    def apply(self) -> object:
+        """Make the change.  What it raises ends the recording; it is put back then, too."""
+
+
+KINDS: dict[str, Callable[[list[Any]], Restorable]] = {
+    OffloadFixes.kind: OffloadFixes.planned,
+}
+
+
+class Guardian:
+    """Context manager: on exit everything that it was told to `make` is as before, last first."""
+
+    def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
-        self._fixes = OffloadFixes()
-        self.left: list[Spoiler] = []
+        self._made: list[Change] = []
 
     def __enter__(self) -> Guardian:
-        planned = self._fixes.plan(self._found, self._own_netns)
-        if planned:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "xdpcap.net.guardian"],
-                stdin=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            assert self._child.stdin is not None
-            # It lies in the pipe, and is read even if this process is gone by then.
-            self._child.stdin.write(json.dumps(planned) + "\n")
-            self._child.stdin.flush()
-        self.left = self._fixes.apply(self._found, self._own_netns)
         return self
+
+    def make(self, change: Change) -> None:
+        """Make a change that lasts until the end."""
+        planned = change.plan()
+        if planned:
+            self._tell(change.kind, planned)
+            self._made.append(change)
+        change.apply()
+
+    def _tell(self, kind: str, planned: list[Any]) -> None:
+        if self._child is None:
+            self._child = outliving.start(__name__)
+        assert self._child.stdin is not None
+        # It lies in the pipe, and is read even if this process is gone by then.
+        with contextlib.suppress(BrokenPipeError):  # it was killed: see __exit__
+            self._child.stdin.write(json.dumps([kind, planned]) + "\n")
+            self._child.stdin.flush()
 
     def __exit__(self, *exc_info: object) -> None:
         if self._child is None:
             return
         try:
-            _, said = self._child.communicate(timeout=RESTORE_TIMEOUT_S)
+            said, _ = self._child.communicate(timeout=RESTORE_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            log.warning("the offloads are not restored after %g s", RESTORE_TIMEOUT_S)
+            kinds = " and ".join(dict.fromkeys(change.kind for change in self._made))
+            log.warning("%s: not as before after %g s", kinds, RESTORE_TIMEOUT_S)
             return
         if self._child.returncode:
             # Killed, or never started: what it would have done is done here.
-            self._fixes.restore()
+            for change in reversed(self._made):
+                change.restore()
         for line in said.splitlines():
             log.info("%s", line)
 
 
 def _wait_and_restore() -> None:
-    # Ctrl-C and a closed terminal reach the recorder; this process outlives it.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    outliving.outlive()
     # The recorder's end of the pipe may have gone when there is something to say.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.raiseExceptions = False
-    changes = json.loads(sys.stdin.readline())
-    sys.stdin.read()
-    OffloadFixes.from_changes(changes).restore()
+    told = []
+    with contextlib.suppress(ValueError):  # cut off: nothing was changed yet
+        for line in sys.stdin:
+            told.append(json.loads(line))
+    for kind, planned in reversed(told):
+        KINDS[kind](planned).restore()
 
 
 if __name__ == "__main__":

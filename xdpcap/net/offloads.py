@@ -153,27 +153,29 @@ def veth_native_mtu() -> int:
 
 
 class OffloadFixes:
-    """Turns offloads off, remembers what they were, and puts them back.
+    """Turns offloads off, remembers what they were, and puts them back: a `guardian.Change`.
 
+    `own_netns` as given to `spoilers`: it is where the caller is already.
     One thread at a time. Restore after the program is detached: while a native program is on a
-    veth the kernel keeps some of its peer's features out of reach. Should the process be killed
-    before, the offloads stay off; each was logged with the command that turns it on again.
+    veth the kernel keeps some of its peer's features out of reach. Each is logged with the
+    command that turns it on again.
     """
 
-    def __init__(self) -> None:
+    kind = "offloads"
+
+    def __init__(self, found: Iterable[Spoiler], own_netns: str | None = None) -> None:
+        self._found = list(found)
+        self._own_netns = own_netns
         self._earlier: list[tuple[str | None, Spoiler, dict[str, bool]]] = []
 
-    def apply(self, found: Iterable[Spoiler], own_netns: str | None = None) -> list[Spoiler]:
-        """Mend what is fixable; returns the ones that are left, logging why.
-
-        `own_netns` as given to `spoilers`: it is where the caller is already.
-        """
+    def apply(self) -> list[Spoiler]:
+        """Mend what is fixable; returns the ones that are left, logging why."""
         left = []
-        for spoiler in found:
+        for spoiler in self._found:
             if not spoiler.fixable:
                 left.append(spoiler)
                 continue
-            where = None if spoiler.netns == own_netns else spoiler.netns
+            where = self._where(spoiler)
             try:
                 earlier = netns.call_in(where, _turn_off, spoiler.interface, spoiler.feature)
             except XdpcapError as exc:
@@ -185,31 +187,32 @@ class OffloadFixes:
             logger.info("turned off %s until the end; `%s` undoes it", _what(spoiler), undo)
         return left
 
-    def plan(
-        self, found: Iterable[Spoiler], own_netns: str | None = None
-    ) -> list[tuple[str | None, dict[str, Any], dict[str, bool]]]:
-        """What `apply` would change, and how it is now, for `from_changes` in another process.
+    def plan(self) -> list[tuple[str | None, dict[str, Any], dict[str, bool]]]:
+        """What `apply` would change, and how it is now, for `planned` in another process.
 
         Changes nothing.  To restore what was never changed is harmless.
         """
         planned = []
-        for spoiler in found:
+        for spoiler in self._found:
             if not spoiler.fixable:
                 continue
-            where = None if spoiler.netns == own_netns else spoiler.netns
+            where = self._where(spoiler)
             with contextlib.suppress(XdpcapError):  # apply() will meet it again, and log it
                 earlier = netns.call_in(where, _requested, spoiler.interface, spoiler.feature)
                 planned.append((where, asdict(spoiler), earlier))
         return planned
 
     @classmethod
-    def from_changes(
+    def planned(
         cls, changes: Iterable[tuple[str | None, dict[str, Any], dict[str, bool]]]
     ) -> OffloadFixes:
         """The object that `plan` described, to restore from."""
-        fixes = cls()
+        fixes = cls(())
         fixes._earlier = [(where, Spoiler(**plain), earlier) for where, plain, earlier in changes]
         return fixes
+
+    def _where(self, spoiler: Spoiler) -> str | None:
+        return None if spoiler.netns == self._own_netns else spoiler.netns
 
     def restore(self) -> None:
         """Put back what `apply` changed, last change first; harmless when done already.
