@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from xdpcap import kernel, net, privileges
@@ -159,11 +160,18 @@ class Session:
         link = net.get_link(name)
         # What is only copied stays with the host.
         if not (self._config.force or self._config.copies):
-            reason = net.refusal(name)
+            reason = net.refusal(name, takes=self._takes)
             if reason is not None:
                 raise UsageError(reason)
         net.require_up(link, self._config.netns)
         return link
+
+    @property
+    def _takes(self) -> Callable[[bytes], bool] | None:
+        """Whether a packet is taken from the host; None when all of them are."""
+        if self._filter is None or self._filter.unmatched == "drop":
+            return None
+        return self._filter.compiled.matches
 
     def _fix_offloads(self, links: list[net.Link]) -> None:
         if not self._config.fix_offloads:

@@ -1,10 +1,7 @@
-"""Offloads that spoil a capture and what refuses one, on veth pairs of the tests' own."""
+"""Offloads that spoil a capture, on veth pairs of the tests' own."""
 
 import contextlib
 import logging
-import os
-import re
-import shlex
 import subprocess
 import sys
 
@@ -14,17 +11,14 @@ from pyroute2.netlink.exceptions import NetlinkError
 from veth_namespaces import (
     add_veth,
     delete_link,
-    index_of,
     namespace,
     set_link,
     visiting,
     xdp_pass,
 )
 
-from xdpcap.net import OffloadFixes, get_link, netns, refusal, spoilers
+from xdpcap.net import OffloadFixes, get_link, netns, spoilers
 from xdpcap.net.offloads import features, veth_native_mtu
-
-NO_SSH: dict[str, str] = {}
 
 
 @pytest.fixture
@@ -210,157 +204,3 @@ def test_an_mtu_above_a_single_frame_names_the_frame_size_or_the_mtu_that_fits(h
     assert found[0].command == f"ip link set dev va mtu {2048 - 256 - 14 - 8}"
     subprocess.run(found[0].command.split(), check=True)
     assert found_on("va", "native", 2048, False)[0].feature != "mtu"
-
-
-# --- refusal
-
-
-def address(name, text, prefix):
-    with IPRoute() as ipr:
-        ipr.addr("add", index=index_of(name), address=text, prefixlen=prefix, ifa_flags=0x02)
-
-
-def route(**arguments):
-    with IPRoute() as ipr:
-        ipr.route("add", **arguments)
-
-
-def test_an_interface_without_default_route_is_not_refused(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    address("va", "fd09::1", 64)
-    assert refusal("va", NO_SSH) is None
-    assert refusal("lo", NO_SSH) is None
-
-
-def test_the_carrier_of_the_ipv4_default_route_is_refused_and_its_neighbour_is_not(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    route(dst="default", gateway="10.9.0.2")
-    reason = refusal("va", NO_SSH)
-    assert reason is not None and reason.startswith("va carries the IPv4 default route")
-    assert "--force" in reason
-    assert refusal("vb", NO_SSH) is None
-
-
-def test_the_carrier_of_the_ipv6_default_route_is_refused(here):
-    add_veth("va", "vb")
-    address("va", "fd09::1", 64)
-    route(family=10, dst="default", gateway="fd09::2")
-    assert "va carries the IPv6 default route" in refusal("va", NO_SSH)
-    assert refusal("vb", NO_SSH) is None
-
-
-def test_default_routes_of_other_tables_and_of_several_hops_count(here):
-    add_veth("va", "vb")
-    add_veth("vc", "vd")
-    add_veth("ve", "vf")
-    for number, name in enumerate(("va", "vc", "ve")):
-        address(name, f"10.9.{number}.1", 24)
-    route(dst="default", gateway="10.9.0.2", table=77)
-    hops = [{"gateway": "10.9.1.2", "oif": index_of("vc")}]
-    hops.append({"gateway": "10.9.2.2", "oif": index_of("ve")})
-    route(family=2, dst="default", multipath=hops)
-    assert all(refusal(name, NO_SSH) for name in ("va", "vc", "ve"))
-    assert not any(refusal(name, NO_SSH) for name in ("vb", "vd", "vf"))
-
-
-def test_a_default_route_is_found_behind_thousands_of_others(here, tmp_path):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    batch = tmp_path / "routes"
-    lines = (
-        f"route add 172.{16 + i // 65536}.{i // 256 % 256}.{i % 256}/32 dev va table 50"
-        for i in range(5000)
-    )
-    batch.write_text("\n".join(lines))
-    subprocess.run(["ip", "-batch", str(batch)], check=True)
-    assert refusal("va", NO_SSH) is None
-    route(dst="default", gateway="10.9.0.2", table=77)
-    assert "IPv4 default route" in refusal("va", NO_SSH)
-
-
-def test_a_default_route_in_two_halves_counts(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    for half in ("0.0.0.0/1", "128.0.0.0/1"):
-        route(dst=half, gateway="10.9.0.2")
-    assert "IPv4 default route" in refusal("va", NO_SSH)
-
-
-def test_a_default_route_over_a_nexthop_object_counts(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    for command in (
-        "ip nexthop add id 5 via 10.9.0.2 dev va",
-        "ip route add default nhid 5",
-    ):
-        subprocess.run(command.split(), check=True)
-    assert "IPv4 default route" in refusal("va", NO_SSH)
-
-
-def test_an_unreachable_default_route_is_no_reason(here):
-    add_veth("va", "vb")
-    subprocess.run(["ip", "route", "add", "unreachable", "default"], check=True)
-    subprocess.run(["ip", "-6", "route", "add", "unreachable", "default"], check=True)
-    assert refusal("va", NO_SSH) is None
-    assert refusal("lo", NO_SSH) is None
-
-
-def test_a_port_of_the_bridge_that_carries_the_default_route_is_refused(here):
-    add_veth("va", "vb")
-    add_veth("vc", "vd")
-    with IPRoute() as ipr:
-        ipr.link("add", ifname="br", kind="bridge", state="up")
-    set_link("va", master=index_of("br"))
-    address("br", "10.9.0.1", 24)
-    route(dst="default", gateway="10.9.0.2")
-    assert "va is under br, which carries the IPv4 default route" in refusal("va", NO_SSH)
-    assert refusal("br", NO_SSH) is not None
-    assert refusal("vb", NO_SSH) is None and refusal("vc", NO_SSH) is None
-
-
-def test_the_device_under_a_macvlan_that_carries_the_default_route_is_refused(here):
-    add_veth("va", "vb")
-    with IPRoute() as ipr:
-        ipr.link("add", ifname="mv", kind="macvlan", link=index_of("va"), state="up")
-    address("mv", "10.9.0.1", 24)
-    route(dst="default", gateway="10.9.0.2")
-    assert "va is under mv" in refusal("va", NO_SSH)
-    assert refusal("vb", NO_SSH) is None
-
-
-@pytest.mark.parametrize(
-    "server", ["10.9.0.1", "::ffff:10.9.0.1", "fd09::1", "fe80::9%va"], ids=lambda text: text[:8]
-)
-def test_the_interface_with_the_ssh_sessions_address_is_refused(here, server):
-    add_veth("va", "vb")
-    add_veth("vc", "vd")
-    address("va", "10.9.0.1", 24)
-    address("va", "fd09::1", 64)
-    address("va", "fe80::9", 64)
-    environ = {"SSH_CONNECTION": f"192.168.77.1 50000 {server} 22"}
-    assert "va has the address of this SSH session" in refusal("va", environ)
-    assert refusal("vc", environ) is None
-
-
-def test_the_way_to_the_ssh_client_is_refused_when_the_address_is_elsewhere(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    address("lo", "10.200.0.1", 32)
-    set_link("lo", state="up")
-    environ = {"SSH_CONNECTION": "10.9.0.77 50000 10.200.0.1 22"}
-    assert "way to this SSH session's client (10.9.0.77)" in refusal("va", environ)
-    assert refusal("vb", environ) is None
-
-
-def test_the_ssh_session_is_found_behind_sudo(here):
-    add_veth("va", "vb")
-    address("va", "10.9.0.1", 24)
-    ask = "from xdpcap.net import refusal; print(refusal('va'))"
-    shell = f'env -u SSH_CONNECTION {shlex.quote(sys.executable)} -c "{ask}"; true'
-    environ = {**os.environ, "SSH_CONNECTION": "10.9.0.77 50000 10.9.0.1 22"}
-    out = subprocess.run(
-        ["sh", "-c", shell], env=environ, check=True, capture_output=True, text=True
-    ).stdout
-    assert re.match(r"va has the address of this SSH session \(10\.9\.0\.1\)", out)

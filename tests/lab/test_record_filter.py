@@ -13,7 +13,7 @@ from xdpcap._bpf import attached_program
 
 from xdpcap.filter import compile_expression
 from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.lab.frames import TX_IPV4, numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks, read_packets
 
@@ -137,3 +137,26 @@ def test_a_filter_that_can_not_be_is_one_line_and_nothing_is_attached(lab, recor
     assert said in line and "; " in line
     assert in_netns(lab.rx_ns, attached_program, lab.rx_ifindex) is None
     assert result.files == []
+
+
+def test_a_filter_that_takes_the_ssh_session_is_refused_and_one_that_spares_it_records(lab, record):
+    for command in (
+        "addr add 192.0.2.1/24 dev rx0",
+        f"route add default via {TX_IPV4}",
+    ):
+        subprocess.run(["ip", "-n", lab.rx_ns, *command.split()], check=True)
+    session = {"SSH_CONNECTION": f"{TX_IPV4} 50022 192.0.2.1 22"}
+    result = record("port 22", ready=False, env=session).wait()
+    assert (result.returncode, result.files) == (2, [])
+    assert result.stderr == (
+        f"xdpcap: rx0: the filter takes packets of the SSH session from {TX_IPV4} from this host; "
+        f"add `and not (host {TX_IPV4} and tcp port 50022)`, or --force\n"
+    )
+    refused = record("port 443", "--unmatched", "drop", ready=False, env=session).wait()
+    assert refused.returncode == 2
+    assert "carries the IPv4 default route" in refused.stderr
+    recorder = record("--json", "udp port 53 or portrange 30000-60000 and not tcp", env=session)
+    send_frames(lab, UDP)
+    total = check_books(recorder.stop())
+    assert total["filtered"] + total["written"] == len(UDP)
+    assert record("--json", "--force", "port 22", env=session).stop().returncode == 0

@@ -1,5 +1,6 @@
 """The network package where it needs no privilege: messages, arithmetic, the reading of answers."""
 
+import ipaddress
 import socket
 
 import pytest
@@ -7,6 +8,7 @@ from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from xdpcap.errors import UsageError
+from xdpcap.filter import compile_expression
 from xdpcap.net import (
     Link,
     LinkWatch,
@@ -15,9 +17,11 @@ from xdpcap.net import (
     ethtool,
     get_link,
     guard,
+    lifeline,
     netns,
     offloads,
     queues,
+    reach,
     rx_queue_count,
     spoilers,
 )
@@ -43,7 +47,9 @@ def a_link(**changes):
     return Link(**{**values, **changes})
 
 
-def message(index, name, *, kind=None, message_type=RTM_NEWLINK, family=0, flags=0, **attributes):
+def message(
+    index, name, *, kind=None, vlan=None, message_type=RTM_NEWLINK, family=0, flags=0, **attributes
+):
     """A link message as the kernel would send it: encoded, and decoded again."""
     built = ifinfmsg()
     built["header"]["type"] = message_type
@@ -53,7 +59,10 @@ def message(index, name, *, kind=None, message_type=RTM_NEWLINK, family=0, flags
     built["attrs"] = [("IFLA_IFNAME", name)] if name else []
     built["attrs"] += [(f"IFLA_{key}", value) for key, value in attributes.items()]
     if kind:
-        built["attrs"].append(("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]}))
+        info = [("IFLA_INFO_KIND", kind)]
+        if vlan:
+            info.append(("IFLA_INFO_DATA", {"attrs": [("IFLA_VLAN_ID", vlan)]}))
+        built["attrs"].append(("IFLA_LINKINFO", {"attrs": info}))
     built.encode()
     return built
 
@@ -236,7 +245,7 @@ def test_an_ordinary_mtu_fits_a_frame_of_2048_and_1771_does_not(device):
 
 
 def above(index, *messages):
-    return guard._with_everything_above(index, {entry["index"]: entry for entry in messages})
+    return reach.everything_above(index, {entry["index"]: entry for entry in messages})
 
 
 def test_everything_above_a_bonds_member_is_found_through_vlan_and_bridge():
@@ -266,6 +275,33 @@ def test_a_veths_peer_and_a_link_into_another_namespace_are_not_above():
 def test_links_that_point_at_each_other_end_the_walk():
     messages = (decoded(2, "a", kind="vlan", LINK=3), decoded(3, "b", kind="vlan", LINK=2))
     assert above(2, *messages) == [2, 3]
+
+
+class NoNeighbours:
+    """In place of an IPRoute: the kernel knows nobody."""
+
+    def get_neighbours(self, **_):
+        return ()
+
+
+def test_a_session_over_a_vlan_device_is_looked_at_with_its_tag_and_without():
+    messages = {
+        2: decoded(2, "eth0"),
+        5: decoded(5, "eth0.7", kind="vlan", vlan=7, LINK=2),
+    }
+    frames = lifeline.Frames(NoNeighbours(), messages, [2, 5])
+    client, server = map(ipaddress.ip_address, ("10.9.0.77", "10.9.0.1"))
+    session = reach.SshSession(client, 50000, server, 22)
+
+    def taken(expression):
+        made = list(frames.of_session(session, reach.Way(5, client, server)))
+        made += frames.of_resolution(reach.Way(5, client, server), server)
+        return sum(map(compile_expression(expression).matches, made))
+
+    assert taken("tcp") == taken("vlan 7 and tcp") == 6
+    assert taken("vlan 7 and src port 22") == taken("vlan 7 and dst port 22") == 3
+    assert taken("arp") == taken("vlan 7 and arp") == 2
+    assert taken("vlan 8") == 0
 
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1 1", "a b c d", "10.0.0.1 1 nowhere 22"])
