@@ -26,6 +26,7 @@ STDOUT = "-"
 FORMATS = ("pcapng", "pcap")
 # What can become of packets that the filter does not match.
 UNMATCHED = ("pass", "drop")
+RSS = ("keep", "symmetric")
 HASHES = ("auto", "driver", "program", "off")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
@@ -115,6 +116,7 @@ class RecordConfig:
     promiscuous: bool = True
     wait_link: bool = False
     fix_offloads: bool = False
+    rss: str = "keep"
     dead_man_s: float | None = None
     bpf: Mapping[str, ProgramFile] = field(default_factory=dict)
     priority: int | None = None
@@ -198,6 +200,7 @@ def _attachment(c: RecordConfig) -> Iterator[str]:
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
             "use --attach native, or leave it out"
         )
+    yield from checks.one_of("--rss", c.rss, RSS)
     yield from _own_program(c)
     yield from checks.cpu_list(c.cpus)
 

@@ -49,6 +49,7 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         sample=_sample_line(config),
         filter=str(attachment.packet_filter or ""),
         packets=attachment.metadata.summary(),
+        rss=_rss_line(config, link),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
     )
 
@@ -58,6 +59,16 @@ def _sample_line(config: RecordConfig) -> str:
         return ""
     what = "packet" if config.sample_by == "count" else "flow"
     return f"one {what} in {config.sample}; the rest stays with the host"
+
+
+def _rss_line(config: RecordConfig, link: net.Link) -> str:
+    """Read back, since attaching a program may make a driver set up its queues anew."""
+    if config.rss == "keep":
+        return ""
+    found = net.rss(link.name)
+    if found is None or not found.symmetric:
+        return "the driver has gone back to a hash that is not symmetric"
+    return "symmetric: both directions of a connection come to one queue"
 
 
 def _memory_line(config: RecordConfig, attachment: Attachment) -> str:

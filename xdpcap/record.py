@@ -10,7 +10,6 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from xdpcap import kernel, net, privileges
@@ -18,10 +17,9 @@ from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.config import RecordConfig
 from xdpcap.dead_man import RENEWALS
-from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.errors import XdpcapError
 from xdpcap.events import Events
 from xdpcap.filter import OLDEST_KERNEL, PacketFilter
-from xdpcap.frame_room import chosen_frame
 from xdpcap.granted import granted_verdict
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
@@ -29,6 +27,7 @@ from xdpcap.net.guardian import Guardian
 from xdpcap.observer_attachment import ObserverAttachment
 from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
+from xdpcap.preparation import admitted, prepare
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock
@@ -91,7 +90,6 @@ class Session:
         self._outside: Outside
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
-        self._guardian: Guardian
 
     def run(self) -> int:
         """The whole life of the session."""
@@ -108,7 +106,7 @@ class Session:
         privileges.raise_memlock()
         if config.user is not None:
             privileges.check_user(config.user)
-        links = [self._admit(name) for name in config.interfaces]
+        links = [admitted(config, name, self._filter) for name in config.interfaces]
         sources = [
             (link.name, queue)
             for link in links
@@ -119,8 +117,7 @@ class Session:
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
-        self._guardian = self._stack.enter_context(Guardian())
-        self._fix_offloads(links)
+        prepare(config, links, self._stack.enter_context(Guardian()))
         if config.count is not None or config.max_size_bytes is not None:
             self._limit = SharedLimit(config.count, config.max_size_bytes)
         attachments = [self._attach(link) for link in links]
@@ -154,40 +151,6 @@ class Session:
         return 1 if self._problems else 0
 
     # -- set-up ---------------------------------------------------------------------------
-
-    def _admit(self, name: str) -> net.Link:
-        """The interface, unless recording it would do harm."""
-        link = net.get_link(name)
-        # What is only copied stays with the host.
-        if not (self._config.force or self._config.copies):
-            reason = net.refusal(name, takes=self._takes)
-            if reason is not None:
-                raise UsageError(reason)
-        net.require_up(link, self._config.netns)
-        return link
-
-    @property
-    def _takes(self) -> Callable[[bytes], bool] | None:
-        """Whether a packet is taken from the host; None when all of them are."""
-        if self._filter is None or self._filter.unmatched == "drop":
-            return None
-        return self._filter.compiled.matches
-
-    def _fix_offloads(self, links: list[net.Link]) -> None:
-        if not self._config.fix_offloads:
-            return
-        found = [
-            spoiler
-            for link in links
-            for spoiler in net.spoilers(
-                link,
-                self._config.attach,
-                chosen_frame(self._config.frame_size),
-                kernel.has_multi_buffer(),
-                self._config.netns,
-            )
-        ]
-        self._guardian.make(net.OffloadFixes(found, self._config.netns))
 
     def _attach(self, link: net.Link) -> Attachment:
         config = self._config

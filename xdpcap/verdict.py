@@ -40,6 +40,7 @@ class Verdict:
     program has no counters of ours.
     `filter` is the filter with what becomes of the rest, "" without one.
     `packets` is one line about what packets come with beside their time.
+    `rss` tells how flows are spread over queues, where that was asked for.
     """
 
     interface: str
@@ -59,6 +60,7 @@ class Verdict:
     mode: str = ""
     sample: str = ""
     filter: str = ""
+    rss: str = ""
 
     @property
     def queues_covered(self) -> int:

@@ -312,6 +312,12 @@ def programs_of(package):
     return sorted((package / "xdpcap" / "_programs").glob("record_*.bpf.o"))
 
 
+def test_an_interface_that_spreads_nothing_by_a_hash_is_told(refused):
+    line = refused("--rss", "symmetric")
+    assert line.startswith("--rss symmetric: rx0 does not spread packets by a hash")
+    assert "--hash program" in line
+
+
 def test_a_program_that_the_verifier_refuses_is_told_in_the_verifiers_words(refused, package):
     refused_object = compiled_text(REFUSED_PROGRAM, package)
     for path in programs_of(package):

@@ -76,6 +76,7 @@ def test_without_options_the_configuration_is_the_documented_default(session: An
         (["--priority", "7"], {"priority": 7}),
         (["--busy-poll"], {"busy_poll": True}),
         (["--fix-offloads"], {"fix_offloads": True}),
+        (["--rss", "symmetric"], {"rss": "symmetric"}),
         (["--force"], {"force": True}),
         (["-Z", "nobody"], {"user": "nobody"}),
         (["--user", "nobody"], {"user": "nobody"}),

@@ -30,6 +30,7 @@ FLOORS = {
         "replay_warnings",
         "simulator",
         "granted",
+        "preparation",
         "dump_lines",
         "live_source",
     },

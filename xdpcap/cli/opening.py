@@ -43,6 +43,8 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
     lines.append(labelled("clock", Text(f"{verdict.clock}, {stamped}")))
     if verdict.filter:
         lines.append(labelled("filter", Text(verdict.filter)))
+    if verdict.rss:
+        lines.append(labelled("RSS", Text(verdict.rss)))
     if verdict.packets:
         lines.append(labelled("packets", Text(verdict.packets)))
     return lines + warning_lines(verdict.spoilers, glyphs)

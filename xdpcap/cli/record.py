@@ -25,7 +25,7 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, HASHES, HOOKS, SAMPLES, UNMATCHED, RecordConfig
+from xdpcap.config import FORMATS, HASHES, HOOKS, RSS, SAMPLES, UNMATCHED, RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.program_file import sources
 
@@ -229,6 +229,12 @@ _section = partial(section, RecordConfig)
         ("--fix-offloads",),
         "Turn off the offloads that spoil a capture, and on again at the end.",
         FLAG,
+    ),
+    (
+        "rss",
+        ("--rss",),
+        "symmetric: both directions of a connection to one queue, until the end.",
+        takes(click.Choice(RSS), "MODE"),
     ),
     (
         "force",

@@ -25,7 +25,7 @@ from xdpcap.net.link import (
 )
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
-from xdpcap.net.rss import Rss, rss
+from xdpcap.net.rss import Rss, SymmetricRss, rss
 from xdpcap.net.watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
 from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time, rx_metadata
 
@@ -39,6 +39,7 @@ __all__ = [
     "Promiscuous",
     "Rss",
     "Spoiler",
+    "SymmetricRss",
     "await_carrier",
     "channels",
     "choose_queues",

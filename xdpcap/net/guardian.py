@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from xdpcap import outliving
 from xdpcap.net.offloads import OffloadFixes
+from xdpcap.net.rss import SymmetricRss
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Change(Restorable, Protocol):
 
 KINDS: dict[str, Callable[[list[Any]], Restorable]] = {
     OffloadFixes.kind: OffloadFixes.planned,
+    SymmetricRss.kind: SymmetricRss.planned,
 }
 
 

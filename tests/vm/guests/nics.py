@@ -70,7 +70,8 @@ def _virtio(hub: int, options: str) -> Callable[[str, str, int], Sequence[str]]:
 
 def _virtio_mq(name: str, mac: str, end: int) -> Sequence[str]:
     tap = f"tap,id={name},ifname=tap-{end},script=no,downscript=no,queues={QUEUES},vhost=off"
-    queues = f"mq=on,vectors={2 * QUEUES + 2},iommu_platform=on"
+    # By default a tap's queue is that of the CPU that sent to its guest last; RSS is what NICs do.
+    queues = f"mq=on,rss=on,vectors={2 * QUEUES + 2},iommu_platform=on"
     device = f"virtio-net-pci,netdev={name},mac={mac},{queues},{_VIRTIO}"
     return "-netdev", tap, "-device", device
 

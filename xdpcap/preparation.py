@@ -1,0 +1,54 @@
+"""The host before a recording: which interfaces it may have, and what is set on them meanwhile.
+
+Nothing here is attached; what is changed is put back by the guardian that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xdpcap import kernel, net
+from xdpcap.config import RecordConfig
+from xdpcap.errors import UsageError
+from xdpcap.filter import PacketFilter
+from xdpcap.frame_room import chosen_frame
+from xdpcap.net.guardian import Guardian
+from xdpcap.net.offloads import OffloadFixes
+
+
+def admitted(config: RecordConfig, name: str, packet_filter: PacketFilter | None) -> net.Link:
+    """The interface, unless recording it would do harm; raises UsageError with the reason."""
+    link = net.get_link(name)
+    # What is only copied stays with the host.
+    if not (config.force or config.copies):
+        reason = net.refusal(name, takes=_taken_by(packet_filter))
+        if reason is not None:
+            raise UsageError(reason)
+    net.require_up(link, config.netns)
+    return link
+
+
+def _taken_by(packet_filter: PacketFilter | None) -> Callable[[bytes], bool] | None:
+    """Whether a packet is taken from the host; None when all of them are."""
+    if packet_filter is None or packet_filter.unmatched == "drop":
+        return None
+    return packet_filter.compiled.matches
+
+
+def prepare(config: RecordConfig, links: Sequence[net.Link], guardian: Guardian) -> None:
+    """Set on the interfaces what was asked for; raises XdpcapError where that can't be had."""
+    if config.fix_offloads:
+        guardian.make(OffloadFixes(_spoilers(config, links), config.netns))
+    if config.rss == "symmetric":
+        for link in links:
+            guardian.make(net.SymmetricRss(link.name))
+
+
+def _spoilers(config: RecordConfig, links: Sequence[net.Link]) -> list[net.Spoiler]:
+    frame_size = chosen_frame(config.frame_size)
+    multi_buffer = kernel.has_multi_buffer()
+    return [
+        spoiler
+        for link in links
+        for spoiler in net.spoilers(link, config.attach, frame_size, multi_buffer, config.netns)
+    ]
