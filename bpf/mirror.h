@@ -117,7 +117,6 @@ static __always_inline int copy_packet(struct xdp_md *ctx, __u32 queue, void *ri
 		.caplen = bytes_to_copy(length),
 		.cpu = bpf_get_smp_processor_id(),
 		.lost = lost->packets,
-		.verdict = XDP_PASS,
 		.meta = describe(ctx, ts_ns, length),
 	};
 

@@ -75,7 +75,7 @@ static __always_inline void add(struct xdpcap_count *count, __u32 length)
 }
 
 /* Returns 0 when the copy is in the ring. */
-static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, __u32 verdict,
+static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, const __u32 *verdict,
 				       __u32 lost, __u32 length)
 {
 	__u32 most = settings.snaplen && settings.snaplen < XDPCAP_COPY_MAX ? settings.snaplen
@@ -84,11 +84,12 @@ static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, __u32 
 		.caplen = length < most ? length : most,
 		.cpu = bpf_get_smp_processor_id(),
 		.lost = lost,
-		.verdict = verdict,
+		.verdict = verdict ? *verdict : 0,
 		.meta = {
 			.ts_ns = now_ns(),
 			.origlen = length,
-			.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN,
+			.flags = XDPCAP_META_TS | XDPCAP_META_ORIGLEN |
+				 (verdict ? XDPCAP_META_VERDICT : 0),
 			.magic = XDPCAP_META_MAGIC,
 		},
 	};
@@ -99,7 +100,8 @@ static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, __u32 
 			      &copy, sizeof(copy));
 }
 
-static __always_inline int observe(struct xdp_buff *xdp, __u32 verdict)
+/* `verdict`: what the program has decided; NULL before it has. */
+static __always_inline int observe(struct xdp_buff *xdp, const __u32 *verdict)
 {
 	__u32 queue = xdp->rxq->queue_index, length;
 	struct xdpcap_counters *count;
@@ -127,13 +129,15 @@ static __always_inline int observe(struct xdp_buff *xdp, __u32 verdict)
 SEC("fentry/xdp")
 int BPF_PROG(xdpcap_entry, struct xdp_buff *xdp)
 {
-	return observe(xdp, XDPCAP_NO_VERDICT);
+	return observe(xdp, NULL);
 }
 
 SEC("fexit/xdp")
 int BPF_PROG(xdpcap_exit, struct xdp_buff *xdp, int verdict)
 {
-	return observe(xdp, verdict);
+	__u32 decided = verdict;
+
+	return observe(xdp, &decided);
 }
 
 /* bpf_xdp_output() is for programs under the GPL. */

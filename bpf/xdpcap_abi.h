@@ -29,6 +29,7 @@
 #define XDPCAP_META_HASH (1u << 2)		/* hash is set */
 #define XDPCAP_META_VLAN (1u << 3)		/* vlan_tci and vlan_proto are set */
 #define XDPCAP_META_DEVICE_TS (1u << 4)		/* ts_ns is in the device's clock */
+#define XDPCAP_META_VERDICT (1u << 5)		/* of a copy: its verdict is set */
 
 struct xdpcap_meta {
 	__u64 ts_ns;		/* in the program's clock, see enum xdpcap_clock */
@@ -50,14 +51,12 @@ struct xdpcap_meta {
 #define XDPCAP_COPY_MAX 65552
 #endif
 
-#define XDPCAP_NO_VERDICT 0xffffffffu	/* an observed program had not decided yet */
-
 /* What stands before a packet in a ring of mirror mode; its bytes follow. */
 struct xdpcap_copy {
 	__u32 caplen;		/* bytes of the packet that follow */
 	__u32 cpu;		/* that copied it */
 	__u32 lost;		/* packets of this queue that this CPU had no room for, modulo 2^32 */
-	__u32 verdict;		/* enum xdp_action: what became of the packet; XDPCAP_NO_VERDICT */
+	__u32 verdict;		/* enum xdp_action: what an observed program made of the packet */
 	struct xdpcap_meta meta;
 };
 

@@ -292,18 +292,6 @@ cdef class CopyRing:
         """Bytes in the rings that have not been taken."""
         return bytes_waiting(&self.r)
 
-    def receive(self):
-        """Every packet that is there, as (queue's CPU, verdict, time in ns, length, bytes)."""
-        cdef xdpcap_copy head
-        cdef const unsigned char *packet = NULL
-        result = []
-        while find_copy(&self.r, &head, &packet):
-            result.append((head.cpu, head.verdict, head.meta.ts_ns, head.meta.origlen,
-                           (<const char *>packet)[:head.caplen]))
-            take_copy(&self.r)
-        release_copies(&self.r)
-        return result
-
     def close(self):
         """Unmap and close; safe to call again, and on what is half made."""
         cdef Lane *lane

@@ -18,8 +18,8 @@ from xdpcap._copyrings cimport (
     take_copy,
     xdpcap_copy,
 )
-from xdpcap._packetmeta cimport meta_growth, take_extras
-from xdpcap._savefile cimport encode_head, encode_tail, record_bound
+from xdpcap._packetmeta cimport XDPCAP_META_VERDICT, meta_growth, take_extras
+from xdpcap._savefile cimport encode_head, encode_tail, encode_verdict, record_bound
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
 
@@ -39,6 +39,8 @@ cdef inline Reason _record(CaptureState *c, const xdpcap_copy *head,
             return reason
         # The program's own count, so the loss is told by the very packet that follows it.
         c.encoder.drop_count += newly_lost(c.mirror, head)
+        if head.meta.flags & XDPCAP_META_VERDICT:
+            encode_verdict(&c.encoder, head.verdict)
         ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + take_extras(c, &head.meta, &tag))
         out = c.sink.out
         before = encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)

@@ -10,7 +10,7 @@ Source relied on: bpf/xdpcap_abi.h; Documentation/networking/xdp-rx-metadata.rst
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._copyrings cimport xdpcap_meta
-from xdpcap._savefile cimport TAG_BYTES, encode_hash, hash_bound
+from xdpcap._savefile cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
 from xdpcap._state cimport CaptureState
 from xdpcap._waiting cimport clock_ns
 
@@ -23,6 +23,7 @@ cdef extern from "xdpcap_abi.h" nogil:
         XDPCAP_META_HASH
         XDPCAP_META_VLAN
         XDPCAP_META_DEVICE_TS
+        XDPCAP_META_VERDICT
 
 cdef extern from *:
     """
@@ -43,11 +44,12 @@ cdef inline xdpcap_meta *meta_before(const CaptureState *c, uint64_t addr) noexc
 
 
 cdef inline uint32_t meta_growth(const CaptureState *c, const xdpcap_meta *meta) noexcept nogil:
-    """Bytes that a hash and a VLAN tag will add to the packet's record."""
+    """Bytes that a hash, a VLAN tag and a verdict will add to the packet's record."""
     if meta == NULL or not meta.flags & ~<uint32_t>META_USUAL:
         return 0
     return ((hash_bound(&c.encoder) if meta.flags & XDPCAP_META_HASH else 0)
-            + (TAG_BYTES if meta.flags & XDPCAP_META_VLAN else 0))
+            + (TAG_BYTES if meta.flags & XDPCAP_META_VLAN else 0)
+            + (verdict_bound(&c.encoder) if meta.flags & XDPCAP_META_VERDICT else 0))
 
 
 cdef inline int64_t take_extras(CaptureState *c, const xdpcap_meta *meta, uint32_t *tag) noexcept nogil:

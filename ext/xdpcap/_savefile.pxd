@@ -13,9 +13,11 @@ cdef enum:
     EPB_OPTIONS = 32        # epb_flags, epb_queue, epb_packetid, opt_endofopt
     EPB_DROPCOUNT = 12      # epb_dropcount, only after a loss
     EPB_HASH = 12           # epb_hash, only where the packet has one
+    EPB_VERDICT = 16        # epb_verdict, only where a program was watched deciding
     EPB_TRAILER = 4
     EPB_TYPE = 6
     EPB_INBOUND = 1         # epb_flags, bits 0 and 1
+    EPB_VERDICT_XDP = 2     # epb_verdict, the octet of Linux_eBPF_XDP
     PCAP_HEADER = 16
     MAC_BYTES = 12          # both addresses: behind them a VLAN tag has its place
     TAG_BYTES = 4
@@ -31,9 +33,11 @@ cdef struct Encoder:
     int hash_algorithm      # of every hash: the octet of epb_hash; -1 for no hashes
     bint has_hash           # the next record is to have this hash
     uint32_t hash
+    bint has_verdict        # ... and this verdict, an enum xdp_action
+    uint64_t verdict
 
 
-# The longest a record of caplen bytes can become, without a hash.
+# The longest a record of caplen bytes can become, without a hash and a verdict.
 cdef inline uint64_t record_bound(const Encoder *e, uint32_t caplen) noexcept nogil:
     if e.format == FORMAT_PCAP:
         return PCAP_HEADER + caplen
@@ -61,6 +65,25 @@ cdef inline uint32_t hash_bound(const Encoder *e) noexcept nogil:
 cdef inline void encode_hash(Encoder *e, uint32_t value) noexcept nogil:
     e.hash = value
     e.has_hash = e.hash_algorithm >= 0
+
+
+# What a verdict adds to a record: nothing to a format that has no place for it.
+cdef inline uint32_t verdict_bound(const Encoder *e) noexcept nogil:
+    return EPB_VERDICT if e.format == FORMAT_PCAPNG else 0
+
+
+# The next record is to have this verdict, if its format has a place for it.
+cdef inline void encode_verdict(Encoder *e, uint64_t verdict) noexcept nogil:
+    e.verdict = verdict
+    e.has_verdict = e.format == FORMAT_PCAPNG
+
+
+# A number in the file's byte order behind an octet, so that it is not aligned.
+cdef inline void put_verdict(unsigned char *out, uint64_t verdict) noexcept nogil:
+    put_option(out, 7, 9)               # epb_verdict
+    out[4] = EPB_VERDICT_XDP
+    memcpy(out + 5, &verdict, 8)
+    memset(out + 13, 0, 3)
 
 
 # Octets, the first of which stands first on paper: not a number in the file's byte order.
@@ -105,6 +128,8 @@ cdef inline uint32_t encode_head(Encoder *e, unsigned char *out, uint64_t ts_ns,
         total += EPB_DROPCOUNT
     if e.has_hash:
         total += EPB_HASH
+    if e.has_verdict:
+        total += EPB_VERDICT
     put32(out, EPB_TYPE)
     put32(out + 4, total)
     put32(out + 8, e.interface_id)
@@ -143,6 +168,10 @@ cdef inline uint32_t encode_tail(Encoder *e, unsigned char *record, uint32_t cap
         put_hash(out, <unsigned char>e.hash_algorithm, e.hash)
         out += EPB_HASH
         e.has_hash = False
+    if e.has_verdict:
+        put_verdict(out, e.verdict)
+        out += EPB_VERDICT
+        e.has_verdict = False
     put32(out, 0)                       # opt_endofopt
     e.packet_id += 1
     total = <uint32_t>(out - record) + 4 + EPB_TRAILER

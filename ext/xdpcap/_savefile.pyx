@@ -38,25 +38,27 @@ cdef class RecordEncoder:
                      snaplen, interface_id, queue, hash_algorithm)
 
     def encode(self, bytes packet not None, uint64_t ts_ns, *, origlen=None, uint64_t drop_count=0,
-               hash=None, uint32_t tag=0):
+               hash=None, verdict=None, uint32_t tag=0):
         """The record of one packet as bytes; `ts_ns` since the epoch, UTC.
 
         `drop_count` packets were lost since the last record (pcapng only).  `hash` is the
-        packet's, None for none (pcapng only); `tag` a VLAN tag to put back, its protocol in
-        the upper half.
+        packet's, None for none (pcapng only); `verdict` the enum xdp_action that a program decided
+        on, as well; `tag` a VLAN tag to put back, its protocol in the upper half.
         """
         cdef uint32_t length = <uint32_t>len(packet) + (TAG_BYTES if tag else 0)
         cdef uint32_t caplen = min(length, self.encoder.snaplen)
         cdef uint32_t head, total, done = 0, taken = 0
         cdef const unsigned char *data = packet
         cdef unsigned char *out = <unsigned char *>malloc(
-            record_bound(&self.encoder, caplen) + EPB_HASH)
+            record_bound(&self.encoder, caplen) + EPB_HASH + EPB_VERDICT)
         if out == NULL:
             raise MemoryError
         try:
             self.encoder.drop_count += drop_count
             if hash is not None:
                 encode_hash(&self.encoder, hash)
+            if verdict is not None:
+                encode_verdict(&self.encoder, verdict)
             head = encode_head(&self.encoder, out, ts_ns, caplen,
                                length if origlen is None else origlen)
             if tag:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import functools
 import os
 import re
+import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from accounts import check_books
-from captured import contents
+from captured import contents, packets
+from compiling import PROGRAMS, compiled
 from observed import attached
 from xdpcap._bpf import Program
 from xdpcap._observer import Observer
@@ -93,6 +96,27 @@ def test_what_a_program_gets_is_recorded_and_the_program_stays(lab, record, host
     assert total["mirrored"] == total["written"] == len(sent)
     assert host_program.verdicts()[0].passed == len(sent)
     assert attached(lab) == before
+
+
+@where_programs_can_be_observed
+@pytest.mark.parametrize("at", ["entry", "exit"])
+def test_what_the_program_made_of_each_packet_is_told_where_it_has_decided(
+    lab, record, tmp_path, at
+):
+    path = compiled(PROGRAMS / "by_length.bpf.c", tmp_path)
+    words = ["ip", "-n", lab.rx_ns, "link", "set", "dev", "rx0", "xdpdrv", "obj", str(path)]
+    subprocess.run([*words, "sec", "xdp"], check=True)
+    there = attached(lab)
+    assert there is not None
+    recorder = record("--json", "--xdp-hook", str(there.prog_id), "--xdp-hook-at", at)
+    sent = [numbered_frame(60 + n, n) for n in range(100)]
+    send_frames(lab, sent)
+    result = recorder.stop()
+    assert contents(result.files) == sent
+    # draft-ietf-opsawg-pcapng, section 4.3: the octet of Linux_eBPF_XDP and an enum xdp_action.
+    decided = [[struct.pack("<BQ", 2, len(frame) % 3)] for frame in sent]
+    told = [packet.options.get("epb_verdict") for packet in packets(result.files)]
+    assert told == (decided if at == "exit" else [None] * len(sent))
 
 
 @where_programs_can_be_observed

@@ -28,7 +28,12 @@ def padded(data: bytes) -> bytes:
 
 
 def enhanced_packet(
-    number: int, data: bytes, origlen: int, drop_count: int = 0, hashed: bytes = b""
+    number: int,
+    data: bytes,
+    origlen: int,
+    drop_count: int = 0,
+    hashed: bytes = b"",
+    verdict: bytes = b"",
 ) -> bytes:
     """draft-ietf-opsawg-pcapng section 4.3, written out."""
     ts_ns = TS_NS + number
@@ -42,6 +47,8 @@ def enhanced_packet(
         body += struct.pack("<HHQ", 4, 8, drop_count)  # epb_dropcount
     if hashed:
         body += struct.pack("<HH", 3, len(hashed)) + padded(hashed)  # epb_hash
+    if verdict:
+        body += struct.pack("<HH", 7, len(verdict)) + padded(verdict)  # epb_verdict
     body += bytes(4)  # opt_endofopt
     length = struct.pack("<I", 12 + len(body))
     return struct.pack("<I", 6) + length + body + length
@@ -143,6 +150,26 @@ def test_an_encoder_that_is_told_no_algorithm_writes_no_hash(options):
 def test_pcap_has_no_place_for_a_hash():
     encode = encoder("pcap", hash_algorithm=5).encode
     assert encode(b"abc", TS_NS, hash=7) == pcap_record(0, b"abc", 3)
+
+
+def test_a_verdict_is_that_of_xdp_in_the_files_byte_order_and_of_its_own_packet_alone():
+    ng = encoder("pcapng", hash_algorithm=5)
+    blocks = [
+        ng.encode(b"abc", TS_NS, verdict=1),
+        ng.encode(b"abc", TS_NS + 1),
+        ng.encode(b"abcd", TS_NS + 2, verdict=0, hash=7, drop_count=3),
+        ng.encode(b"", TS_NS + 3, verdict=2**32 - 1),
+    ]
+    assert blocks == [
+        enhanced_packet(0, b"abc", 3, verdict=bytes.fromhex("02 0100000000000000")),
+        enhanced_packet(1, b"abc", 3),
+        enhanced_packet(2, b"abcd", 4, 3, b"\5\0\0\0\7", bytes.fromhex("02 0000000000000000")),
+        enhanced_packet(3, b"", 0, verdict=bytes.fromhex("02 ffffffff00000000")),
+    ]
+
+
+def test_pcap_has_no_place_for_a_verdict():
+    assert encoder("pcap").encode(b"abc", TS_NS, verdict=1) == pcap_record(0, b"abc", 3)
 
 
 @pytest.mark.parametrize("snaplen", [0, 1, 11, 12, 13, 15, 16, 17, 60, 96])
@@ -249,6 +276,21 @@ def test_tshark_finds_the_options_of_each_packet(pcapng):
     assert [[int(value or "0", 0) for value in row] for row in rows] == [
         [1, QUEUE, QUEUE << 48 | n, 5 if n % 10 == 9 else 0, 0] for n in range(len(PACKETS))
     ]
+
+
+def test_tshark_finds_verdicts_and_our_reader_keeps_them(tmp_path):
+    path = tmp_path / "verdicts.pcapng"
+    encode = encoder("pcapng").encode
+    actions = [0, 1, 2, 3, 4, None]
+    path.write_bytes(
+        headers.section_header("Test CPU", "Linux", "xdpcap")
+        + headers.interface_block(snaplen=0, name="eth0")
+        + b"".join(encode(b"abc", TS_NS + n, verdict=action) for n, action in enumerate(actions))
+    )
+    rows = fields(path, "frame.number", "frame.verdict.ebpf_xdp")
+    assert rows == [[f"{n + 1}", "" if a is None else f"{a}"] for n, a in enumerate(actions)]
+    told = [packet.options.get("epb_verdict") for packet in read_packets(path)]
+    assert told == [None if a is None else [struct.pack("<BQ", 2, a)] for a in actions]
 
 
 @pytest.mark.parametrize("name", ["pcapng", "pcap"])
