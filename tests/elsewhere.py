@@ -46,3 +46,7 @@ def _environment(code: str) -> dict[str, str]:
     directory = Path(tempfile.mkdtemp(prefix="xdpcap-elsewhere-"))
     (directory / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")])}
+
+
+# Mirror mode's builds: a ring buffer a queue, and perf rings, as kernels before 5.18 have them.
+MIRROR_BUILDS = {"ring buffer": None, "perf rings": older_kernel("5.15.0")}

@@ -47,6 +47,7 @@ class DumpConfig:
             mirror=True,
             attach=attach,
             snaplen=self.snaplen,
+            hash="off",
             queues=self.queues,
             promiscuous=self.promiscuous,
             netns=self.netns,

@@ -110,10 +110,9 @@ def choices(
     if own is not None:
         yield own, by_program(config, own)
         return
-    asks = mode == "native" and not config.mirror
-    known = _from_driver(config, link) if asks else Metadata()
+    known = _from_driver(config, link) if mode == "native" else Metadata()
     if known.driver_bits:
-        for variant in asking_variants():
+        for variant in asking_variants(mirror=config.mirror):
             yield variant, known
     if config.hash == "driver":
         raise UsageError(f"--hash driver: {_why_no_hash(config, link, mode)}; use --hash program")
@@ -154,8 +153,6 @@ def _from_driver(config: RecordConfig, link: Link) -> Metadata:
 
 
 def _why_no_hash(config: RecordConfig, link: Link, mode: str) -> str:
-    if config.mirror:
-        return "the program that mirrors asks no driver"
     if mode != "native":
         return f"only a native program can ask a driver, and the mode is {mode}"
     if not net.rx_metadata(link.index) & RX_HASH:

@@ -87,13 +87,14 @@ def observer() -> Variant:
     return Variant("observe.bpf.o", clock, kernel.has_load_bytes(), perf=True)
 
 
-def asking_variants() -> Iterator[Variant]:
-    """The build that asks its driver, where the kernel has such programs.
+def asking_variants(*, mirror: bool = False) -> Iterator[Variant]:
+    """The build that asks its driver, where the kernel has such programs; `mirror`: and copies.
 
     They came with 6.3, what a driver can be asked is told from 6.6: before, nothing is asked.
     """
     if kernel.has_multi_buffer():
-        yield Variant("record_metadata.bpf.o", "tai", True, asks_driver=True)
+        name = "record_mirror_metadata.bpf.o" if mirror else "record_metadata.bpf.o"
+        yield Variant(name, "tai", True, asks_driver=True)
 
 
 def member_variants(multi_buffer: bool, *, mirror: bool = False) -> Iterator[Variant]:

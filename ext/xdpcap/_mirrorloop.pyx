@@ -19,9 +19,29 @@ from xdpcap._copyrings cimport (
     xdpcap_copy,
 )
 from xdpcap._packetmeta cimport XDPCAP_META_VERDICT, meta_growth, take_extras
-from xdpcap._savefile cimport encode_head, encode_tail, encode_verdict, record_bound
+from xdpcap._savefile cimport (
+    TAG_BYTES,
+    encode_head,
+    encode_tail,
+    encode_verdict,
+    put_tagged,
+    record_bound,
+)
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
+
+
+cdef uint32_t _encode_tagged(CaptureState *c, const xdpcap_copy *head, const unsigned char *packet,
+                             unsigned char *out, uint64_t ts_ns, uint32_t tag) noexcept nogil:
+    """The head and the bytes of a packet whose VLAN tag goes back into it; its caplen.
+
+    The tag counts for the snapshot length and is there on the wire.
+    """
+    cdef uint32_t caplen = min(head.caplen + TAG_BYTES, c.encoder.snaplen), taken = 0, done
+    out += encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen + TAG_BYTES)
+    done = put_tagged(out, packet, tag, caplen, &taken)
+    memcpy(out + done, packet + taken, caplen - done)
+    return caplen
 
 
 cdef inline Reason _record(CaptureState *c, const xdpcap_copy *head,
@@ -43,8 +63,11 @@ cdef inline Reason _record(CaptureState *c, const xdpcap_copy *head,
             encode_verdict(&c.encoder, head.verdict)
         ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + take_extras(c, &head.meta, &tag))
         out = c.sink.out
-        before = encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)
-        memcpy(out + before, packet, caplen)
+        if tag:
+            caplen = _encode_tagged(c, head, packet, out, ts_ns, tag)
+        else:
+            before = encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)
+            memcpy(out + before, packet, caplen)
         sink_commit(c.sink, encode_tail(&c.encoder, out, caplen), caplen)
         if c.first_ts_ns == 0:
             c.first_ts_ns = ts_ns

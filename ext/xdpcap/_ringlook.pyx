@@ -8,9 +8,10 @@ Source relied on: bpf/mirror.h; libpcap's bpf_filter.c.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from xdpcap._cbpf cimport Interpreter
@@ -23,10 +24,15 @@ from xdpcap._copyrings cimport (
     take_copy,
     xdpcap_copy,
 )
+from xdpcap._savefile cimport TAG_BYTES, put_tagged
 from xdpcap.libpcap cimport bpf_filter, bpf_insn
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_TAI
+
+cdef extern from "xdpcap_abi.h" nogil:
+    enum:
+        XDPCAP_META_VLAN
 
 cdef enum:
     # Packets that a filter may leave out before signals are looked for.
@@ -92,6 +98,30 @@ cdef Front *_next(RingLookState *l, uint64_t until_ns, uint32_t *scanned) noexce
     return NULL
 
 
+cdef uint32_t _tag_bytes(const Front *front) noexcept nogil:
+    """How much longer the packet is with the VLAN tag that the device took off it."""
+    return TAG_BYTES if front.head.meta.flags & XDPCAP_META_VLAN else 0
+
+
+cdef bytes _bytes(const Front *front):
+    """What was copied of the packet, with that tag back in its place; no more if it was cut."""
+    cdef const xdpcap_copy *head = &front.head
+    cdef uint32_t caplen = head.caplen, taken = 0, done
+    cdef unsigned char *out
+    cdef bytes packet
+    if not _tag_bytes(front):
+        return PyBytes_FromStringAndSize(<const char *>front.packet, caplen)
+    if caplen == head.meta.origlen:
+        caplen += TAG_BYTES
+    packet = PyBytes_FromStringAndSize(NULL, caplen)
+    # Nobody else has seen these bytes yet.
+    out = <unsigned char *>PyBytes_AS_STRING(packet)
+    done = put_tagged(out, front.packet, <uint32_t>head.meta.vlan_proto << 16 | head.meta.vlan_tci,
+                      caplen, &taken)
+    memcpy(out + done, front.packet + taken, caplen - done)
+    return packet
+
+
 @cython.no_gc_clear
 cdef class RingLook:
     """Takes packets from `CopyRing`s, the oldest first.
@@ -153,8 +183,8 @@ cdef class RingLook:
             packets.append((
                 <uint32_t>(front - self.state.fronts),
                 <uint64_t>(<int64_t>front.head.meta.ts_ns + offset_ns),
-                front.head.meta.origlen,
-                PyBytes_FromStringAndSize(<const char *>front.packet, front.head.caplen)))
+                front.head.meta.origlen + _tag_bytes(front),
+                _bytes(front)))
             _take(&self.state, front)
         for i in range(self.state.count):
             release_copies(self.state.fronts[i].rings)

@@ -11,10 +11,11 @@ import time
 
 import forked
 import pytest
-from elsewhere import older_kernel
+from elsewhere import MIRROR_BUILDS
 from looking import Looker
 from observed import attached, promiscuity
 from sniffing import Tcpdump
+from tagging import send_skbs, tag_what_leaves, tagged
 from xdpcap._bpf import Attached
 
 from xdpcap import live_source
@@ -24,8 +25,6 @@ from xdpcap.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, udp
 from xdpcap.lab.traffic import send_frames
 from xdpcap.live_source import LiveSource
 
-# The program's builds: a ring buffer a queue, and perf rings, as kernels before 5.18 have them.
-BUILDS = {"ring buffer": None, "perf rings": older_kernel("5.15.0")}
 # What is promised is 100 ms; a test machine may be busy as well.
 SOON_S = 1.0
 
@@ -43,12 +42,12 @@ def ports(lines: list[str]) -> list[int]:
     return [int(line.split(" > ")[0].rsplit(":", 1)[1]) for line in lines]
 
 
-@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("build", MIRROR_BUILDS)
 def test_every_packet_is_a_line_and_stays_with_the_host(lab, tmp_path, build):
     sent = [udp_frame(1000 + n, n % 1400) for n in range(2000)]
     with (
         Tcpdump(lab.rx_ns, "rx0", tmp_path / "host.pcap") as tcpdump,
-        Looker(lab, ["-t"], env=BUILDS[build]) as looker,
+        Looker(lab, ["-t"], env=MIRROR_BUILDS[build]) as looker,
     ):
         send_frames(lab, sent)
         lines = looker.lines(len(sent))
@@ -58,6 +57,19 @@ def test_every_packet_is_a_line_and_stays_with_the_host(lab, tmp_path, build):
     assert all(line.endswith(f"UDP length {n % 1400}") for n, line in enumerate(lines))
     assert (seen.returncode, seen.rest, seen.counts) == (0, [], (2000, 2000, 0))
     assert attached(lab) is None
+
+
+@pytest.mark.parametrize("snaplen", [0, 20])
+def test_a_tag_that_the_device_took_off_is_back_in_its_place(make_lab, tmp_path, snaplen):
+    lab = make_lab(offloads=True)
+    tag_what_leaves(lab, tmp_path, 100)
+    frame = udp_frame(7)
+    with Looker(lab, ["--json", "-xx", "-s", str(snaplen)]) as looker:
+        send_skbs(lab, [frame])
+        (line,) = looker.lines(1)
+    told, whole = json.loads(line), tagged(frame, 100)
+    assert told["data"] == whole[: snaplen or None].hex()
+    assert (told["caplen"], told["origlen"]) == (snaplen or len(whole), len(whole))
 
 
 @pytest.mark.parametrize("queues", [1, 2])

@@ -7,34 +7,29 @@ the kernel's own flow hash. Of XDP frames, which have no skb, it knows nothing.
 from __future__ import annotations
 
 import os
-import platform
 import socket
 import struct
-import subprocess
-from pathlib import Path
 
 import pytest
 from accounts import Wire, check_books
 from captured import contents, packets, tshark_fields
-from elsewhere import older_kernel
+from elsewhere import MIRROR_BUILDS, older_kernel
 from packets import ICMP, TCP, UDP, arp, ip_packet
 from recording import Result
+from tagging import PROTOCOLS, send_skbs, tag_what_leaves, tagged
 from toeplitz import symmetric_hash
 
-from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks
 
 TOEPLITZ, UNTOLD = 5, 0xFF
-PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
 ONE, OTHER, PORTS = "10.0.0.1", "10.0.0.2", (40000, 80)
 FLOW = [
     ip_packet(ONE, OTHER, TCP, PORTS),
     ip_packet(OTHER, ONE, TCP, PORTS[::-1]),
     ip_packet(ONE, OTHER, UDP, (PORTS[0] + 1, PORTS[1])),
 ]
-PUSH_TAG = Path(__file__).parents[1] / "programs" / "push_tag.bpf.c"
 # Before 5.11 the locked memory of root is limited too; this is less than any default.
 LITTLE_MEMORY = ("--umem-size", "2MiB")
 LENGTHS = (60, 61, 590, 1514)
@@ -44,34 +39,6 @@ LENGTHS = (60, 61, 590, 1514)
 def tagging(make_lab):
     """A lab whose sender leaves VLAN tags beside the packet, for a device that there is not."""
     return make_lab(offloads=True)
-
-
-def tag_what_leaves(lab, directory: Path, number: int, protocol: str = "802.1q", *flags: str):
-    """From here on the sender's packets get a tag beside them, as from a VLAN device."""
-    target = directory / "push_tag.bpf.o"
-    include = f"-I/usr/include/{platform.machine()}-linux-gnu"
-    macros = [f"-DPROTO={PROTOCOLS[protocol]}", f"-DTCI={number}", *flags]
-    command = ["clang", "-O2", "-g", "-target", "bpf", include, *macros]
-    subprocess.run([*command, "-c", str(PUSH_TAG), "-o", str(target)], check=True)
-    loaded = ["filter", "add", "dev", "tx0", "egress", "bpf", "da", "obj", str(target), "sec", "tc"]
-    for words in (["qdisc", "add", "dev", "tx0", "clsact"], loaded):
-        subprocess.run(["tc", "-n", lab.tx_ns, *words], check=True, capture_output=True)
-
-
-def send_skbs(lab, frames: list[bytes]) -> None:
-    """Send from a packet socket: an skb each, past the egress hook and the device's offloads."""
-
-    def send() -> None:
-        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-            wire.bind(("tx0", 0))
-            for frame in frames:
-                wire.send(frame)
-
-    in_netns(lab.tx_ns, send)
-
-
-def tagged(frame: bytes, number: int, protocol: str = "802.1q") -> bytes:
-    return frame[:12] + struct.pack("!HH", PROTOCOLS[protocol], number) + frame[12:]
 
 
 def hashes(result: Result) -> list[bytes | None]:
@@ -159,6 +126,39 @@ def test_a_packet_of_several_frames_gets_its_tag_back(make_lab, record, tmp_path
     assert contents(result.files) == [tagged(frame, 100) for frame in sent]
 
 
+@pytest.mark.parametrize("snaplen", [0, 14, 61])
+def test_a_mirror_puts_tags_back_as_well(make_lab, record, tmp_path, snaplen):
+    lab = make_lab(mtu=9000, offloads=True)
+    tag_what_leaves(lab, tmp_path, 9, "802.1q", "-DODD")
+    lengths = [length for length in (60, 61, 1514, 4100, 9000) for _ in range(2)]
+    sent = [numbered_frame(length, n)[:-1] + bytes([n]) for n, length in enumerate(lengths)]
+    recorder = record("--json", "--mirror", "-s", str(snaplen), lab=lab)
+    send_skbs(lab, sent)
+    recorder.wait_for(lambda: lab.statistics()["rx_packets"] >= len(sent))
+    result = recorder.stop()
+    assert check_books(result)["mirrored"] == len(sent)
+    found = packets(result.files)
+    whole = [tagged(frame, 9) if frame[-1] % 2 else frame for frame in sent]
+    assert [packet.data for packet in found] == [frame[: snaplen or None] for frame in whole]
+    assert [packet.origlen for packet in found] == [len(frame) for frame in whole]
+    assert "VLAN tags that the device takes off are put back" in result.stderr
+
+
+@pytest.mark.parametrize(("expression", "matching"), [("udp", 5), ("vlan 100", 0)])
+def test_a_filter_decides_by_the_packet_without_the_tag_that_lies_beside_it(
+    tagging, record, tmp_path, expression, matching
+):
+    tag_what_leaves(tagging, tmp_path, 100)
+    sent = [numbered_frame(60, n) for n in range(5)]
+    recorder = record("--json", expression, lab=tagging)
+    send_skbs(tagging, sent)
+    recorder.wait_for(lambda: tagging.statistics()["rx_packets"] >= len(sent))
+    result = recorder.stop()
+    total = check_books(result)
+    assert (total["written"], total["filtered"]) == (matching, len(sent) - matching)
+    assert contents(result.files) == [tagged(frame, 100) for frame in sent[:matching]]
+
+
 def test_in_generic_mode_no_driver_tells_of_tags_and_the_verdict_warns(tagging, record):
     result = record("--json", "--attach", "generic", lab=tagging).stop()
     assert "are put back" not in result.stderr
@@ -179,6 +179,15 @@ def test_each_packet_has_the_programs_hash_unless_told_otherwise(lab, record):
     assert hashes(result) == [*map(epb_hash, [*flows, by_address]), None]
     assert "hash by the program (Toeplitz)" in result.stderr
     assert any("Toeplitz by the XDP program" in comment for comment in comments(result))
+
+
+@pytest.mark.parametrize("build", MIRROR_BUILDS)
+def test_a_mirrors_copies_have_it_as_well(lab, record, build):
+    recorder = record("--json", "--mirror", env=MIRROR_BUILDS[build])
+    assert build in recorder.stderr and "hash by the program (Toeplitz)" in recorder.stderr
+    send_frames(lab, [*FLOW, arp(ONE, OTHER)])
+    flows = [symmetric_hash(ONE, OTHER, ports) for ports in (PORTS, PORTS, (PORTS[0] + 1, 80))]
+    assert hashes(recorder.stop()) == [*map(epb_hash, flows), None]
 
 
 def test_packets_without_an_skb_have_it_as_well(lab, record):
@@ -224,8 +233,9 @@ def test_a_kernel_before_global_data_records_without_a_hash(lab, record):
 # --- the driver's hash
 
 
-def test_the_drivers_hash_is_there_for_packets_that_have_an_skb(lab, record):
-    recorder = record("--json", "--hash", "driver")
+@pytest.mark.parametrize("mode", [(), ("--mirror",)], ids=["redirect", "mirror"])
+def test_the_drivers_hash_is_there_for_packets_that_have_an_skb(lab, record, mode):
+    recorder = record("--json", "--hash", "driver", *mode)
     send_skbs(lab, FLOW)
     recorder.wait_for(lambda: lab.statistics()["rx_packets"] >= len(FLOW))
     result = recorder.stop()

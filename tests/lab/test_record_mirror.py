@@ -24,7 +24,7 @@ from captured import (
     parts,
     stand_still,
 )
-from elsewhere import older_kernel
+from elsewhere import MIRROR_BUILDS
 from observed import attached
 from sniffing import Tcpdump
 
@@ -33,17 +33,15 @@ from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks
 
-# The builds: a ring buffer a queue, and perf rings, as kernels before 5.18 have them.
-BUILDS = {"ring buffer": None, "perf rings": older_kernel("5.15.0")}
 PORT = 9000
 
 
-@pytest.fixture(params=BUILDS)
+@pytest.fixture(params=MIRROR_BUILDS)
 def mirror(request, record):
     """`mirror("--json", ...)`: a recorder in mirror mode, with each of the builds."""
 
     def start(*arguments, **options):
-        return record("--mirror", *arguments, env=BUILDS[request.param], **options)
+        return record("--mirror", *arguments, env=MIRROR_BUILDS[request.param], **options)
 
     start.build = request.param
     return start

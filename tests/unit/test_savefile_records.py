@@ -32,6 +32,7 @@ def enhanced_packet(
     data: bytes,
     origlen: int,
     drop_count: int = 0,
+    *,
     hashed: bytes = b"",
     verdict: bytes = b"",
 ) -> bytes:
@@ -127,7 +128,7 @@ def test_a_hash_stands_behind_its_algorithm_with_the_highest_octet_first():
     hashed = bytes.fromhex("05 ec1d8797")
     for number, data in enumerate(PACKETS):
         block = ng.encode(data, TS_NS + number, hash=0xEC1D8797, drop_count=number % 2)
-        assert block == enhanced_packet(number, data, len(data), number % 2, hashed)
+        assert block == enhanced_packet(number, data, len(data), number % 2, hashed=hashed)
 
 
 def test_a_packet_without_a_hash_has_no_option_for_one():
@@ -163,7 +164,7 @@ def test_a_verdict_is_that_of_xdp_in_the_files_byte_order_and_of_its_own_packet_
     assert blocks == [
         enhanced_packet(0, b"abc", 3, verdict=bytes.fromhex("02 0100000000000000")),
         enhanced_packet(1, b"abc", 3),
-        enhanced_packet(2, b"abcd", 4, 3, b"\5\0\0\0\7", bytes.fromhex("02 0000000000000000")),
+        enhanced_packet(2, b"abcd", 4, 3, hashed=b"\5\0\0\0\7", verdict=b"\2" + bytes(8)),
         enhanced_packet(3, b"", 0, verdict=bytes.fromhex("02 ffffffff00000000")),
     ]
 
