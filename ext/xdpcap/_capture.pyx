@@ -232,11 +232,6 @@ cdef class Capture:
         return self.c.device_stamped
 
     @property
-    def tags_put_back(self):
-        """Packets whose VLAN tag was put back."""
-        return self.c.tags_put_back
-
-    @property
     def wait_count(self):
         """How often the worker has slept."""
         return self.c.wait_count

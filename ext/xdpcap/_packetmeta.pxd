@@ -57,7 +57,6 @@ cdef inline int64_t take_extras(CaptureState *c, const xdpcap_meta *meta, uint32
     if meta.flags & XDPCAP_META_HASH:
         encode_hash(&c.encoder, meta.hash)
     if meta.flags & XDPCAP_META_VLAN:
-        c.tags_put_back += 1
         tag[0] = <uint32_t>meta.vlan_proto << 16 | meta.vlan_tci
     if meta.flags & XDPCAP_META_DEVICE_TS:
         c.device_stamped += 1

@@ -62,7 +62,6 @@ cdef struct CaptureState:
     uint64_t beyond_limit       # packets left alone after --count or --max-size
     uint64_t no_meta            # packets that the worker had to stamp itself
     uint64_t device_stamped     # packets with the device's time
-    uint64_t tags_put_back
     uint64_t wait_count         # sleeps and polls
     uint64_t first_ts_ns
     uint64_t last_ts_ns
