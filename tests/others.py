@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import platform
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from xdpcap._dispatcher import Dispatcher
 
 from xdpcap import _dispatcher
+from xdpcap.errors import XdpcapError
 from xdpcap.lab import Lab, in_netns
 from xdpcap.variants import bare
 
@@ -160,3 +162,24 @@ def freplace_errno() -> int:
     """0 where the kernel loads programs that replace a function of another."""
     with Lab() as lab, EmptyDispatcher(lab) as present:
         return in_netns(lab.rx_ns, _dispatcher.freplace_errno, bare(False).path, present.prog_id)
+
+
+@functools.cache
+def freplace() -> bool:
+    """Whether the kernel has it.  Where there is no lab to ask it in, every test says so."""
+    try:
+        return os.geteuid() == 0 and freplace_errno() == 0
+    except (OSError, XdpcapError):
+        return False
+
+
+def where_freplace_loads(test):
+    """The test is collected on such a kernel only; the others have tests of their own."""
+    test.__test__ = freplace()
+    return test
+
+
+def where_freplace_does_not_load(test):
+    """As above, the other way round."""
+    test.__test__ = not freplace()
+    return test

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from others import OtherProgram, build, pins
 from recording import Recorder
 
 from xdpcap import kernel
@@ -103,3 +104,28 @@ def record(
     for recorder in running:
         if recorder.process.poll() is None:
             recorder.kill()
+
+
+@pytest.fixture
+def nothing_pinned(lab: Lab) -> Iterator[None]:
+    """Of a dispatcher nothing is pinned before the test and after it."""
+    assert pins(lab) == []
+    yield
+    assert pins(lab) == []
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Callable[..., OtherProgram]]:
+    """A factory of `OtherProgram`s, attached until the end of the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(lab: Lab, **options: Any) -> OtherProgram:
+            return stack.enter_context(OtherProgram(lab, build(tmp_path), **options))
+
+        yield start
+
+
+@pytest.fixture
+def patient_record(record: Callable[..., Recorder]) -> Callable[..., Recorder]:
+    """`record` with patience for a machine that is emulated."""
+    return lambda *arguments, **options: record(*arguments, **{"timeout_s": 60.0, **options})

@@ -1,21 +1,19 @@
-"""Recording beside other programs under libxdp's dispatcher.
+"""Recording beside other programs under libxdp's dispatcher: who joins, and where.
 
 Where the kernel has no freplace (it needs ftrace's direct calls) the dispatcher can't be
 joined, and what is tested is that it is left alone; everywhere else, that it is joined.
-tests/vm/README.md tells how to have both.
+tests/README.md tells how to have both.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from bpf_objects import descriptors, held_ids, still_there
+from bpf_objects import descriptors, held_ids
+from captured import contents
 from compiling import PROGRAMS, compiled
 from others import (
     EmptyDispatcher,
@@ -25,90 +23,28 @@ from others import (
     dispatcher,
     freplace_errno,
     members,
-    pins,
+    where_freplace_does_not_load,
+    where_freplace_loads,
 )
-from recording import Recorder, Result
-from xdpcap._dispatcher import DispatchedProgram, leave
+from recording import Recorder
 
 from xdpcap import kernel
-from xdpcap.dispatcher_guardian import unpin
-from xdpcap.errors import XdpcapError
-from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
-from xdpcap.savefile.reader import read_packets
-from xdpcap.variants import bare
 
 # A program of somebody else's with a map for sockets, and nothing of our header.
 REDIRECT_BARE = PROGRAMS / "redirect_bare.bpf.c"
 
-
-def freplace() -> bool:
-    """Whether the kernel has it.  Where there is no lab to ask it in, every test says so."""
-    try:
-        return os.geteuid() == 0 and freplace_errno() == 0
-    except (OSError, XdpcapError):
-        return False
-
-
-FREPLACE = freplace()
-
-
-def where_freplace_loads(test):
-    """The test is collected on such a kernel only; the others have tests of their own."""
-    test.__test__ = FREPLACE
-    return test
-
-
-def where_freplace_does_not_load(test):
-    """As above, the other way round."""
-    test.__test__ = not FREPLACE
-    return test
-
-
-@pytest.fixture(autouse=True)
-def nothing_pinned(lab) -> Iterator[None]:
-    assert pins(lab) == []
-    yield
-    assert pins(lab) == []
+pytestmark = pytest.mark.usefixtures("nothing_pinned")
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> Iterator[Callable[..., OtherProgram]]:
-    """A factory of `OtherProgram`s, attached until the end of the test."""
-    with ExitStack() as stack:
-
-        def start(lab, **options) -> OtherProgram:
-            return stack.enter_context(OtherProgram(lab, build(tmp_path), **options))
-
-        yield start
-
-
-@pytest.fixture
-def record(record: Callable[..., Recorder]) -> Callable[..., Recorder]:
-    """The lab's `record`, with patience for a machine that is emulated."""
-    return lambda *arguments, **options: record(*arguments, **{"timeout_s": 60.0, **options})
+def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
+    return patient_record
 
 
 def frames(count: int, first: int = 0) -> list[bytes]:
     return [numbered_frame(64, first + number) for number in range(count)]
-
-
-def packets_of(result: Result) -> list[bytes]:
-    return [packet.data for path in result.files for packet in read_packets(path)]
-
-
-def guardian_of(recorder: Recorder) -> int:
-    """The process that takes the recording out of the dispatcher."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes().split(b"\0")
-            parent = (entry / "stat").read_text().rpartition(") ")[2].split()[1]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if b"xdpcap.dispatcher_guardian" in command and int(parent) == recorder.process.pid:
-            return int(entry.name)
-    raise AssertionError("no guardian")
 
 
 # -- on every kernel -----------------------------------------------------------------------
@@ -181,7 +117,7 @@ def test_a_recording_is_one_of_the_dispatchers_members_and_the_others_outlast_it
     result = recorder.stop()
     assert result.returncode == 0, result.stderr
     assert result.seconds < 2.0
-    assert packets_of(result) == sent
+    assert contents(result.files) == sent
     assert result.total["seen"] == result.total["written"] == len(sent)
     assert result.total["unaccounted"] == 0
     assert result.report["interfaces"][0]["attach_mode"] == "native"
@@ -200,7 +136,7 @@ def test_a_mirror_leaves_every_packet_to_the_members_after_it(lab, record, other
     send_frames(lab, sent)
     result = recorder.stop()
     assert result.returncode == 0, result.stderr
-    assert packets_of(result) == sent
+    assert contents(result.files) == sent
     assert result.total["mirrored"] == result.total["written"] == len(sent)
     assert (before.seen, after.seen) == (500, 500)
     assert members(lab) == ["count_and_pass", "count_and_pass"]
@@ -232,7 +168,7 @@ def test_a_users_program_joins_where_it_says_itself_or_as_it_is_told(
     sent = frames(100)
     send_frames(lab, sent)
     result = recorder.stop()
-    assert packets_of(result) == sent
+    assert contents(result.files) == sent
     assert result.total["seen"] == 100 and result.total["unaccounted"] == 0
     assert result.report["interfaces"][0]["counted_by"] == "worker"
     assert (members(lab), after.seen) == (["count_and_pass"], 0)
@@ -308,82 +244,8 @@ def test_the_dispatcher_keeps_its_fitness_for_several_buffers(
     recorder = record("--json", lab=lab)
     assert dispatcher(lab).multi_buffer == fit
     send_frames(lab, sent)
-    assert packets_of(recorder.stop()) == sent
+    assert contents(recorder.stop().files) == sent
     assert dispatcher(lab).multi_buffer == fit
-
-
-@where_freplace_loads
-def test_a_killed_recording_is_taken_out_and_the_next_one_starts_at_once(lab, record, other):
-    after = other(lab)
-    recorder = record()
-    recorder.kill()
-    again = record("--json")
-    assert members(lab) == ["xdpcap_record", "count_and_pass"]
-    send_frames(lab, frames(20))
-    assert again.stop().total["written"] == 20
-    assert members(lab) == ["count_and_pass"] and after.seen == 0
-
-
-@where_freplace_loads
-def test_a_killed_recording_without_its_guardian_passes_everything_until_the_next_start(
-    lab, record, other
-):
-    after = other(lab)
-    recorder = record()
-    os.kill(guardian_of(recorder), signal.SIGKILL)
-    recorder.kill()
-    assert members(lab) == ["xdpcap_record", "count_and_pass"]
-    send_frames(lab, frames(30))
-    assert after.seen == 30
-    again = record("--json")
-    assert "took the program of a recording that was killed" in again.stderr
-    assert members(lab) == ["xdpcap_record", "count_and_pass"]
-    send_frames(lab, frames(40))
-    assert again.stop().total["written"] == 40
-    assert members(lab) == ["count_and_pass"] and after.seen == 30
-
-
-@where_freplace_loads
-def test_a_stale_program_that_was_alone_takes_the_dispatcher_along(lab, record, tmp_path):
-    with OtherProgram(lab, build(tmp_path)):
-        recorder = record()
-        os.kill(guardian_of(recorder), signal.SIGKILL)
-        recorder.kill()
-    assert members(lab) == ["xdpcap_record"]
-    again = record("--json")
-    assert dispatcher(lab) is None  # on a bpf_link now
-    send_frames(lab, frames(5))
-    assert again.stop().total["written"] == 5
-    assert attached_id(lab) == 0
-
-
-@where_freplace_loads
-def test_a_recording_whose_guardian_was_killed_leaves_by_itself(lab, record, other):
-    other(lab)
-    recorder = record()
-    os.kill(guardian_of(recorder), signal.SIGKILL)
-    result = recorder.stop()
-    assert result.returncode == 0 and "dispatcher:" not in result.stderr
-    assert members(lab) == ["count_and_pass"]
-
-
-@where_freplace_loads
-def test_a_recording_that_gave_up_root_leaves_as_well(lab, record, other, tmp_path):
-    other(lab)
-    directory = Path("/tmp") / f"xdpcap-test-{os.getpid()}"
-    directory.mkdir()
-    try:
-        os.chown(directory, 65534, 65534)
-        recorder = record("--json", "--user", "nobody", directory=directory)
-        send_frames(lab, frames(10))
-        result = recorder.stop()
-        assert result.returncode == 0 and result.total["written"] == 10
-    finally:
-        for path in (*directory.iterdir(), *Path(f"{directory}.logs").iterdir()):
-            path.unlink()
-        directory.rmdir()
-        Path(f"{directory}.logs").rmdir()
-    assert members(lab) == ["count_and_pass"]
 
 
 @where_freplace_loads
@@ -400,17 +262,6 @@ def test_a_second_recording_on_the_interface_is_refused_and_names_the_first(
 
 
 @where_freplace_loads
-def test_a_recording_that_was_unloaded_by_somebody_says_so_at_its_end(lab, record, other):
-    other(lab)
-    recorder = record()
-    ours = dispatcher(lab).members[0]
-    assert ours.name == "xdpcap_record"
-    assert in_netns(lab.rx_ns, leave, lab.rx_ifindex, ours.prog_id)
-    assert "nothing came since" in recorder.stop().stderr
-    assert members(lab) == ["count_and_pass"]
-
-
-@where_freplace_loads
 def test_a_full_dispatcher_is_refused_and_left_alone(lab, record, tmp_path):
     path = build(tmp_path)
     with ExitStack() as stack:
@@ -421,35 +272,3 @@ def test_a_full_dispatcher_is_refused_and_left_alone(lab, record, tmp_path):
         assert dispatcher(lab) == before
     assert result.returncode == 1 and result.stderr.count("\n") == 1
     assert "E2BIG" in result.stderr and "ten members" in result.stderr
-
-
-@where_freplace_loads
-def test_an_interface_that_is_deleted_takes_the_recording_along(make_lab, record, tmp_path):
-    lab = make_lab()
-    with OtherProgram(lab, build(tmp_path)) as present:
-        recorder = record(lab=lab)
-        ours = dispatcher(lab).members[0].prog_id
-        lab.close()
-        result = recorder.stop(None)
-        assert result.returncode == 1 and "was deleted" in result.stderr
-        assert "dispatcher:" not in result.stderr
-        assert still_there("prog", {ours}) == set()
-        # The other's pins are libxdp's business; `xdp-loader clean` is the command.
-        assert len(pins(lab)) == 2
-        assert unpin(lab.rx_ifindex, present.prog_id) == 2
-
-
-@where_freplace_loads
-def test_joining_and_leaving_as_a_library_leaves_nothing_open(lab, other):
-    other(lab)
-
-    def join_and_leave() -> int:
-        with DispatchedProgram(bare(False).path, 1) as program:
-            program.attach(lab.rx_ifindex, "native")
-            assert program.verdicts()[0].passed == 0
-            return program.prog_id
-
-    before, programs = descriptors(), held_ids("prog")
-    joined = [in_netns(lab.rx_ns, join_and_leave) for _ in range(3)]
-    assert descriptors() == before and held_ids("prog") == programs
-    assert still_there("prog", joined) == set()

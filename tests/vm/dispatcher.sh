@@ -64,4 +64,4 @@ test "$(seen)" = 300 || fail "the other program has seen $(seen) of 300 packets"
 in_blue xdp-loader status b0
 echo "other program: attached, saw 300 of 300 after the recording"
 in_blue xdp-loader unload b0 --all
-"$python" -m pytest -q -p no:cacheprovider --basetemp="$work/pytest" tests/lab/test_dispatcher.py
+"$python" -m pytest -q -p no:cacheprovider --basetemp="$work/pytest" tests/lab/test_dispatcher*.py

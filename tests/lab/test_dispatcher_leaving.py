@@ -1,0 +1,169 @@
+"""Leaving libxdp's dispatcher: at the end, when killed, when somebody else was faster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bpf_objects import descriptors, held_ids, still_there
+from others import (
+    OtherProgram,
+    attached_id,
+    build,
+    dispatcher,
+    members,
+    pins,
+    where_freplace_loads,
+)
+from recording import Recorder
+from xdpcap._dispatcher import DispatchedProgram, leave
+
+from xdpcap.dispatcher_guardian import unpin
+from xdpcap.lab import in_netns
+from xdpcap.lab.frames import numbered_frame
+from xdpcap.lab.traffic import send_frames
+from xdpcap.variants import bare
+
+pytestmark = pytest.mark.usefixtures("nothing_pinned")
+
+
+@pytest.fixture
+def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
+    return patient_record
+
+
+def frames(count: int, first: int = 0) -> list[bytes]:
+    return [numbered_frame(64, first + number) for number in range(count)]
+
+
+def guardian_of(recorder: Recorder) -> int:
+    """The process that takes the recording out of the dispatcher."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rpartition(") ")[2].split()[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"xdpcap.dispatcher_guardian" in command and int(parent) == recorder.process.pid:
+            return int(entry.name)
+    raise AssertionError("no guardian")
+
+
+@where_freplace_loads
+def test_a_killed_recording_is_taken_out_and_the_next_one_starts_at_once(lab, record, other):
+    after = other(lab)
+    recorder = record()
+    recorder.kill()
+    again = record("--json")
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(20))
+    assert again.stop().total["written"] == 20
+    assert members(lab) == ["count_and_pass"] and after.seen == 0
+
+
+@where_freplace_loads
+def test_a_killed_recording_without_its_guardian_passes_everything_until_the_next_start(
+    lab, record, other
+):
+    after = other(lab)
+    recorder = record()
+    os.kill(guardian_of(recorder), signal.SIGKILL)
+    recorder.kill()
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(30))
+    assert after.seen == 30
+    again = record("--json")
+    assert "took the program of a recording that was killed" in again.stderr
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    send_frames(lab, frames(40))
+    assert again.stop().total["written"] == 40
+    assert members(lab) == ["count_and_pass"] and after.seen == 30
+
+
+@where_freplace_loads
+def test_a_stale_program_that_was_alone_takes_the_dispatcher_along(lab, record, tmp_path):
+    with OtherProgram(lab, build(tmp_path)):
+        recorder = record()
+        os.kill(guardian_of(recorder), signal.SIGKILL)
+        recorder.kill()
+    assert members(lab) == ["xdpcap_record"]
+    again = record("--json")
+    assert dispatcher(lab) is None  # on a bpf_link now
+    send_frames(lab, frames(5))
+    assert again.stop().total["written"] == 5
+    assert attached_id(lab) == 0
+
+
+@where_freplace_loads
+def test_a_recording_whose_guardian_was_killed_leaves_by_itself(lab, record, other):
+    other(lab)
+    recorder = record()
+    os.kill(guardian_of(recorder), signal.SIGKILL)
+    result = recorder.stop()
+    assert result.returncode == 0 and "dispatcher:" not in result.stderr
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_a_recording_that_gave_up_root_leaves_as_well(lab, record, other, tmp_path):
+    other(lab)
+    directory = Path("/tmp") / f"xdpcap-test-{os.getpid()}"
+    directory.mkdir()
+    try:
+        os.chown(directory, 65534, 65534)
+        recorder = record("--json", "--user", "nobody", directory=directory)
+        send_frames(lab, frames(10))
+        result = recorder.stop()
+        assert result.returncode == 0 and result.total["written"] == 10
+    finally:
+        for path in (*directory.iterdir(), *Path(f"{directory}.logs").iterdir()):
+            path.unlink()
+        directory.rmdir()
+        Path(f"{directory}.logs").rmdir()
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_a_recording_that_was_unloaded_by_somebody_says_so_at_its_end(lab, record, other):
+    other(lab)
+    recorder = record()
+    ours = dispatcher(lab).members[0]
+    assert ours.name == "xdpcap_record"
+    assert in_netns(lab.rx_ns, leave, lab.rx_ifindex, ours.prog_id)
+    assert "nothing came since" in recorder.stop().stderr
+    assert members(lab) == ["count_and_pass"]
+
+
+@where_freplace_loads
+def test_an_interface_that_is_deleted_takes_the_recording_along(make_lab, record, tmp_path):
+    lab = make_lab()
+    with OtherProgram(lab, build(tmp_path)) as present:
+        recorder = record(lab=lab)
+        ours = dispatcher(lab).members[0].prog_id
+        lab.close()
+        result = recorder.stop(None)
+        assert result.returncode == 1 and "was deleted" in result.stderr
+        assert "dispatcher:" not in result.stderr
+        assert still_there("prog", {ours}) == set()
+        # The other's pins are libxdp's business; `xdp-loader clean` is the command.
+        assert len(pins(lab)) == 2
+        assert unpin(lab.rx_ifindex, present.prog_id) == 2
+
+
+@where_freplace_loads
+def test_joining_and_leaving_as_a_library_leaves_nothing_open(lab, other):
+    other(lab)
+
+    def join_and_leave() -> int:
+        with DispatchedProgram(bare(False).path, 1) as program:
+            program.attach(lab.rx_ifindex, "native")
+            assert program.verdicts()[0].passed == 0
+            return program.prog_id
+
+    before, programs = descriptors(), held_ids("prog")
+    joined = [in_netns(lab.rx_ns, join_and_leave) for _ in range(3)]
+    assert descriptors() == before and held_ids("prog") == programs
+    assert still_there("prog", joined) == set()
