@@ -54,6 +54,7 @@ VARIANTS = [
 LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
     "_objects": ["libbpf"],
+    "_settings": ["libbpf"],
     "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
     "_maps": ["libbpf"],

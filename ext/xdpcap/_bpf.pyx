@@ -22,6 +22,7 @@ from xdpcap._objects cimport (
     find_xsks_map,
     open_object,
 )
+from xdpcap._settings cimport size_map, write_settings, xdpcap_settings
 from xdpcap.libbpf cimport *
 
 import errno as _errno
@@ -42,17 +43,6 @@ cdef extern from "xdpcap_abi.h" nogil:
         XDPCAP_FILTER_NONE
         XDPCAP_FILTER_PASS
         XDPCAP_FILTER_DROP
-
-    struct xdpcap_settings:
-        uint32_t clock
-        uint32_t flow_hash
-        uint32_t driver_metadata
-        uint32_t snaplen
-        uint32_t cpus
-        uint32_t sample
-        uint32_t sample_by
-        uint32_t dead_man_ms
-        uint32_t filter
 
 cdef extern from *:
     """
@@ -169,6 +159,7 @@ cdef class Program:
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
                   uint32_t dead_man_ms=0, bytes image=None, str unmatched=None,
                   str name="xdpcap_record", bint foreign=False):
+        cdef xdpcap_settings wanted
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.alive_fd = -1
@@ -187,10 +178,17 @@ cdef class Program:
             self.clock = clock_of(self.object, path)
         else:
             for map_name in ("bound", "rings_map", "sample_left"):
-                self._size_map(map_name)
-            self._set_up(flow_hash, driver_metadata, sample, SAMPLED_BY[sample_by], snaplen,
-                         UNMATCHED[unmatched])
-            self._set_dead_man(dead_man_ms)
+                size_map(self.object, map_name, queue_count)
+            memset(&wanted, 0, sizeof(wanted))
+            wanted.clock = CLOCKS[clock]
+            wanted.flow_hash = flow_hash
+            wanted.driver_metadata = driver_metadata
+            wanted.snaplen = snaplen
+            wanted.sample = sample
+            wanted.sample_by = SAMPLED_BY[sample_by]
+            wanted.dead_man_ms = dead_man_ms
+            wanted.filter = UNMATCHED[unmatched]
+            write_settings(self.object, path, &wanted)
         _make_room(self.xsks, queue_count, foreign)
         _make_room(self.counters, queue_count, foreign)
         if device:
@@ -215,57 +213,9 @@ cdef class Program:
             if bpf_map__type(each) != BPF_MAP_TYPE_PERF_EVENT_ARRAY:
                 bpf_map__set_ifindex(each, device)
 
-    def _size_map(self, str name):
-        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
-        cdef uint32_t entries = self.queue_count
-        if found == NULL:
-            return
-        if bpf_map__type(found) == BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-            entries *= possible_cpus()  # a ring for each queue and CPU
-        bpf_map__set_max_entries(found, entries)
-
     def _map_fd(self, str name):
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
         return -1 if found == NULL else bpf_map__fd(found)
-
-    def _set_up(self, bint flow_hash, uint32_t driver_metadata, uint32_t sample,
-                uint32_t sample_by, uint32_t snaplen, uint32_t filter):
-        """Write the settings where the program has them."""
-        cdef size_t size = 0
-        cdef xdpcap_settings *settings
-        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, b".rodata.settings")
-        if found == NULL:
-            if self.clock != "monotonic" or flow_hash:
-                raise UsageError(f"{self.path} knows the monotonic clock only, and no hash")
-            if sample > 1:
-                raise UsageError("--sample needs Linux 5.3 or later; leave it out")
-            if filter != XDPCAP_FILTER_NONE:
-                raise UsageError("a filter needs Linux 5.10 or later; leave it out")
-            return
-        settings = <xdpcap_settings *>bpf_map__initial_value(found, &size)
-        if settings == NULL or size < sizeof(xdpcap_settings):
-            raise UsageError(f"{self.path} has settings of {size} bytes; `make setup` builds it anew")
-        settings.clock = CLOCKS[self.clock]
-        settings.flow_hash = flow_hash
-        settings.driver_metadata = driver_metadata
-        settings.snaplen = snaplen
-        settings.cpus = possible_cpus()
-        settings.sample = sample
-        settings.sample_by = sample_by
-        settings.filter = filter
-
-    def _set_dead_man(self, uint32_t dead_man_ms):
-        """Have the program look for the recorder's word, or go without the map for it."""
-        cdef size_t size = 0
-        cdef bpf_map *settings = bpf_object__find_map_by_name(self.object, b".rodata.settings")
-        cdef bpf_map *alive = bpf_object__find_map_by_name(self.object, b"alive")
-        if alive == NULL or settings == NULL:
-            if dead_man_ms:
-                raise UsageError(f"{self.path} has no dead man's handle; leave out --dead-man")
-            return
-        (<xdpcap_settings *>bpf_map__initial_value(settings, &size)).dead_man_ms = dead_man_ms
-        if not dead_man_ms:
-            bpf_map__set_autocreate(alive, False)
 
     def _load(self):
         """Load now.  A program that something else loads when it attaches does it otherwise."""

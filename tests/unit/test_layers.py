@@ -48,7 +48,7 @@ FLOORS = {
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
-        *("_objects", "_testrun", "_copyrings", "_observer"),
+        *("_objects", "_settings", "_testrun", "_copyrings", "_observer"),
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -110,6 +110,8 @@ NEIGHBOURS = {
     ("_blocks", "_retire"),  # ... and what became of its blocks
     *(("_simulate", part) for part in ("_loop", "_state", "_waiting")),  # the loop, fed from memory
     ("_bpf", "_objects"),  # what an object file has
+    ("_bpf", "_settings"),  # ... and what it is told before it is loaded
+    ("_settings", "_maps"),  # ... how many CPUs there may be among it
     ("_testrun", "_bpf"),  # what a loaded program does with one packet
     ("_bpf", "_maps"),  # a program counts in a map
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads
