@@ -55,6 +55,7 @@ LIBRARIES = {
     "_bpf": ["libbpf", "libxdp"],
     "_objects": ["libbpf"],
     "_settings": ["libbpf"],
+    "_nicprogram": ["libbpf"],
     "_testrun": ["libbpf"],
     "_dispatcher": ["libxdp", "libbpf"],
     "_maps": ["libbpf"],

@@ -194,11 +194,10 @@ def _source(c: RecordConfig) -> Iterator[str]:
 
 def _attachment(c: RecordConfig) -> Iterator[str]:
     yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
-    # Mirror mode has no socket to be fed.
-    if c.attach == "offload" and not c.mirror:
+    if c.attach == "offload":
         yield (
             "--attach offload: AF_XDP can't be fed from an offloaded program; "
-            "use --attach native, or leave it out"
+            "use --attach native, or look at packets with `xdpcap dump -H`"
         )
     yield from checks.one_of("--rss", c.rss, RSS)
     yield from _own_program(c)

@@ -65,7 +65,7 @@ def _open(config: DumpConfig) -> PacketSource:
     if config.netns is not None:
         netns.enter(config.netns)
     if all(map(_is_interface, config.sources)):
-        return LiveSource(config.recording(), sys.stdout.fileno())
+        return LiveSource(config.recording(), sys.stdout.fileno(), on_nic=config.offload)
     name = next(name for name in config.sources if not _is_interface(name))
     if len(config.sources) > 1:
         raise UsageError(

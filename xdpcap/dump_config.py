@@ -40,12 +40,11 @@ class DumpConfig:
 
     def recording(self) -> RecordConfig:
         """What a recording in mirror mode would be asked, that of a looker at interfaces."""
-        attach = "generic" if self.generic else "offload" if self.offload else "auto"
         return RecordConfig(
             self.sources,
             STDOUT,
             mirror=True,
-            attach=attach,
+            attach="generic" if self.generic else "auto",
             snaplen=self.snaplen,
             hash="off",
             queues=self.queues,
@@ -75,5 +74,10 @@ class DumpConfig:
             raise UsageError("--count 0: no packet would be shown; leave it out for all of them")
         if self.generic and self.offload:
             raise UsageError("-S and -H: a program is attached in one mode; choose one")
+        if self.offload and self.queues is not None:
+            raise UsageError(
+                "-H and --queues: the NIC's program runs before a queue is chosen; "
+                "leave out one of them"
+            )
         if self.json and self.count_only:
             raise UsageError("--json and --print-count: one or the other is printed; choose one")

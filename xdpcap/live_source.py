@@ -25,6 +25,7 @@ from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.config import RecordConfig
 from xdpcap.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.mirror_attachment import MirrorAttachment
+from xdpcap.nic_attachment import NicAttachment
 from xdpcap.packet_source import BATCH, Seen
 from xdpcap.stats import QueueAccount, total
 from xdpcap.units import KIB, MIB
@@ -42,19 +43,20 @@ class LiveSource:
     """What arrives on the interfaces of `config`, as a `packet_source.PacketSource`.
 
     `output_fd` is where the packets go in the end: when nobody reads there any more,
-    `batches` raises BrokenPipeError at once and not with the next packet. UsageError and
-    KernelError leave nothing attached.
+    `batches` raises BrokenPipeError at once and not with the next packet. `on_nic`: the NICs run
+    the program themselves. UsageError and KernelError leave nothing attached.
     """
 
-    def __init__(self, config: RecordConfig, output_fd: int) -> None:
+    def __init__(self, config: RecordConfig, output_fd: int, *, on_nic: bool = False) -> None:
         self.damage: list[str] = []
         self._attachments: list[MirrorAttachment] = []
         # By the number of their ring.
-        self._queues: list[tuple[str, int]] = []
+        self._queues: list[tuple[str, int | None]] = []
+        self._on_nic = on_nic
         config.validate()
         self._filter = None if config.filter is None else PacketFilter(config.filter)
         # A device would have to know all instructions of a filter.
-        in_program = kernel.version() >= OLDEST_KERNEL and config.attach != "offload"
+        in_program = kernel.version() >= OLDEST_KERNEL and not on_nic
         self._program_filter = self._filter if in_program else None
         privileges.require_descriptors()
         privileges.require()
@@ -80,17 +82,23 @@ class LiveSource:
     # -- set-up ---------------------------------------------------------------------------
 
     def _attach(self, stack: contextlib.ExitStack, config: RecordConfig, link: net.Link) -> None:
+        if config.promiscuous:
+            stack.enter_context(net.Promiscuous(link.name))
+        attachment = self._attachment(config, link)
+        stack.callback(attachment.close)
+        self._attachments.append(attachment)
+        queues = (None,) if self._on_nic else attachment.queues
+        self._queues += [(link.name, queue) for queue in queues]
+
+    def _attachment(self, config: RecordConfig, link: net.Link) -> MirrorAttachment:
+        if self._on_nic:
+            return NicAttachment(config, link)
         # Read before attaching: virtio_net shows more queues while a program is on.
         queue_count = net.rx_queue_count(link.name)
         queues = net.choose_queues(link.name, config.queues)
-        if config.promiscuous:
-            stack.enter_context(net.Promiscuous(link.name))
-        attachment = MirrorAttachment(
+        return MirrorAttachment(
             config, link, queues, queue_count, packet_filter=self._program_filter
         )
-        stack.callback(attachment.close)
-        self._attachments.append(attachment)
-        self._queues += [(link.name, queue) for queue in queues]
 
     def _make_poller(self, rings: Sequence[CopyRing], output_fd: int) -> None:
         self._poller = select.poll()
@@ -110,6 +118,8 @@ class LiveSource:
         for attachment in self._attachments:
             count = len(attachment.queues)
             queues = "1 queue" if count == 1 else f"{count} queues"
+            if self._on_nic:
+                queues = "all queues"
             shown.append(f"{attachment.link.name} ({attachment.attach_mode}, {queues})")
         return f"looking at {', '.join(shown)}; packets stay with the host, Ctrl-C stops"
 

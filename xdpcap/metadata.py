@@ -116,18 +116,13 @@ def choices(
             yield variant, known
     if config.hash == "driver":
         raise UsageError(f"--hash driver: {_why_no_hash(config, link, mode)}; use --hash program")
-    for variant in _mirror_builds(config) if config.mirror else variants():
+    for variant in mirror_variants() if config.mirror else variants():
         yield variant, by_program(config, variant)
-
-
-def _mirror_builds(config: RecordConfig) -> Iterator[Variant]:
-    # Of a device's rings, a host sees perf rings only.
-    return (v for v in mirror_variants() if v.perf or config.attach != "offload")
 
 
 def by_program(config: RecordConfig, variant: Variant) -> Metadata:
     """What a program finds that no driver tells anything."""
-    if variant.foreign or config.attach == "offload":
+    if variant.foreign:
         return Metadata()
     if variant.hashes and config.format == "pcapng" and config.hash in ("auto", "program"):
         return Metadata("program", ALGORITHMS[TOEPLITZ])

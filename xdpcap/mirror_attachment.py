@@ -5,19 +5,14 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-from xdpcap._bpf import Program
 from xdpcap._copyrings import CopyRing
 from xdpcap.attachment import Attachment
 from xdpcap.config import RecordConfig
-from xdpcap.errors import KernelError, UsageError
 from xdpcap.filter import PacketFilter
-from xdpcap.metadata import Metadata
 from xdpcap.net import Link
 from xdpcap.stats import QueueAccount
-from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
 
 
@@ -38,26 +33,8 @@ class MirrorAttachment(Attachment):
         self._rings: dict[int, CopyRing] = {}
         super().__init__(config, link, queues, queue_count, packet_filter=packet_filter)
 
-    def _attach(self) -> tuple[Program, Variant, Metadata]:
-        try:
-            return super()._attach()
-        except KernelError as exc:
-            if self._offloaded:
-                raise UsageError(
-                    f"{self.link.name}: the device does not take the program to run it itself "
-                    f"({exc.call}: {os.strerror(exc.errno)}); leave it to its driver or the kernel"
-                ) from None
-            raise
-
-    @property
-    def _offloaded(self) -> bool:
-        return self._config.attach == "offload"
-
     def _program_options(self) -> dict[str, Any]:
-        options = {**super()._program_options(), "snaplen": self._config.snaplen}
-        if self._offloaded:
-            options.update(device=self.link.index, offload=True)
-        return options
+        return {**super()._program_options(), "snaplen": self._config.snaplen}
 
     def _bind(self, queue: int) -> None:
         self._rings[queue] = CopyRing(queue, self._config.mirror_size_bytes, perf=self.variant.perf)

@@ -81,6 +81,11 @@ def mirror_variants() -> Iterator[Variant]:
     yield Variant("record_mirror_perf.bpf.o", clock, False, perf=True)
 
 
+def nic() -> Variant:
+    """The build for a NIC that runs it itself; its copies are stamped when they reach the host."""
+    return Variant("nic.bpf.o", "monotonic", False, program="xdpcap_look", perf=True)
+
+
 def observer() -> Variant:
     """The build that looks over another program's shoulder."""
     clock = "tai" if kernel.has_tai() else "monotonic"

@@ -131,9 +131,6 @@ cdef class Program:
     device : int
         The interface index to bind the program to, which its driver's metadata takes
         (kernel 6.3); 0 for a program that may run anywhere.
-    offload : bool
-        The device runs the program itself and keeps its maps; else `device` only lends it
-        its driver.
     sample, sample_by : int, str
         One packet in so many is recorded: each n-th ("count"), or those of one flow in n ("flow").
     snaplen : int
@@ -155,7 +152,7 @@ cdef class Program:
     """
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
-                  bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0, bint offload=False,
+                  bint flow_hash=False, uint32_t driver_metadata=0, uint32_t device=0,
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
                   uint32_t dead_man_ms=0, bytes image=None, str unmatched=None,
                   str name="xdpcap_record", bint foreign=False):
@@ -192,26 +189,16 @@ cdef class Program:
         _make_room(self.xsks, queue_count, foreign)
         _make_room(self.counters, queue_count, foreign)
         if device:
-            self._bind_to(device, offload)
+            self._bind_to(device)
         # Read from /sys once and remembered: later there may be no descriptor for it.
         possible_cpus()
         self._load()
 
-    def _bind_to(self, uint32_t device, bint offload):
-        """Have the program loaded for one device: to run in its driver, or on itself."""
-        cdef bpf_map *each = NULL
+    def _bind_to(self, uint32_t device):
+        """Have the program loaded for the driver of one device, which it may then ask."""
         bpf_program__set_ifindex(self.program, device)
-        if not offload:
-            bpf_program__set_flags(
-                self.program, bpf_program__flags(self.program) | BPF_F_XDP_DEV_BOUND_ONLY)
-            return
-        while True:
-            each = bpf_object__next_map(self.object, each)
-            if each == NULL:
-                return
-            # The one kind that stays with the host (bpf_map_is_offload_neutral() in libbpf.c).
-            if bpf_map__type(each) != BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-                bpf_map__set_ifindex(each, device)
+        bpf_program__set_flags(
+            self.program, bpf_program__flags(self.program) | BPF_F_XDP_DEV_BOUND_ONLY)
 
     def _map_fd(self, str name):
         cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())

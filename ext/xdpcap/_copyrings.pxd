@@ -40,9 +40,11 @@ cdef struct CopyRings:
     Lane *found             # where the packet lies that was found last
     uint32_t cpu_count
     uint32_t *lost_seen     # by CPU: what its last copy said
+    bint stamped            # the kernel has stamped the samples, not the program
     unsigned char *straight # room for a perf sample that runs over the ring's end
     uint64_t size           # bytes, all lanes together
     uint64_t taken          # bytes since the worker last looked
+    uint64_t packet_count   # taken from the start on
 
 
 cdef bint find_copy(CopyRings *r, xdpcap_copy *head, const unsigned char **packet) noexcept nogil

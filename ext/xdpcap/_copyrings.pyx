@@ -30,9 +30,10 @@ cdef extern from *:
     #include <linux/perf_event.h>
     #include <sys/ioctl.h>
     #include <sys/mman.h>
+    #include <time.h>
     #include <sys/syscall.h>
     #include <unistd.h>
-    static int xdpcap_perf_ring(int cpu) {
+    static int xdpcap_perf_ring(int cpu, int clock) {
         struct perf_event_attr attr = {
             .type = PERF_TYPE_SOFTWARE,
             .size = sizeof(attr),
@@ -43,12 +44,17 @@ cdef extern from *:
             .watermark = 1,
             .wakeup_watermark = 0x7fffffff,
         };
+        if (clock >= 0) {
+            attr.sample_type |= PERF_SAMPLE_TIME;
+            attr.use_clockid = 1;
+            attr.clockid = clock;
+        }
         return syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
     }
     static int xdpcap_perf_enable(int fd) { return ioctl(fd, PERF_EVENT_IOC_ENABLE, 0); }
     typedef struct perf_event_mmap_page xdpcap_perf_page;
     """
-    int perf_ring "xdpcap_perf_ring"(int cpu) nogil
+    int perf_ring "xdpcap_perf_ring"(int cpu, int clock) nogil
     int perf_enable "xdpcap_perf_enable"(int fd) nogil
     struct perf_event_mmap_page:
         uint64_t data_head
@@ -68,10 +74,13 @@ cdef extern from *:
     uint32_t load_acquire32 "__atomic_load_n"(const uint32_t *p, int order) nogil
     void store_release "__atomic_store_n"(uint64_t *p, uint64_t value, int order) nogil
     int __ATOMIC_ACQUIRE, __ATOMIC_RELEASE, __ATOMIC_RELAXED
+    int CLOCK_MONOTONIC
 
 cdef enum:
     RINGBUF_HEADER = 8          # struct bpf_ringbuf_hdr: length and flags, then pages
-    PERF_RAW = 12               # perf_event_header and the length of what was copied
+    PERF_HEADER = 8             # perf_event_header; a time, where it was asked for
+    PERF_TIME = 8
+    PERF_RAW_LENGTH = 4         # of what was copied
     PERF_LONGEST = 65536        # perf_event_header.size has 16 bits
 
 
@@ -98,12 +107,13 @@ cdef bint _find_in_ringbuf(Lane *lane, xdpcap_copy *head, const unsigned char **
     return False
 
 
-cdef bint _find_in_perf(Lane *lane, unsigned char *straight, xdpcap_copy *head,
+cdef bint _find_in_perf(Lane *lane, bint stamped, unsigned char *straight, xdpcap_copy *head,
                         const unsigned char **packet) noexcept nogil:
     cdef uint64_t end = load_acquire(lane.producer, __ATOMIC_ACQUIRE)
     cdef uint64_t at, first
     cdef perf_event_header *header
     cdef unsigned char *record
+    cdef unsigned char *raw
     while lane.position < end:
         # A record's length is a multiple of 8, so a header is never torn.
         at = lane.position & lane.mask
@@ -116,8 +126,11 @@ cdef bint _find_in_perf(Lane *lane, unsigned char *straight, xdpcap_copy *head,
                 memcpy(straight, record, first)
                 memcpy(straight + first, lane.data, header.size - first)
                 record = straight
-            memcpy(head, record + PERF_RAW, sizeof(xdpcap_copy))
-            packet[0] = record + PERF_RAW + sizeof(xdpcap_copy)
+            raw = record + PERF_HEADER + PERF_RAW_LENGTH + (PERF_TIME if stamped else 0)
+            memcpy(head, raw, sizeof(xdpcap_copy))
+            if stamped:
+                memcpy(&head.meta.ts_ns, record + PERF_HEADER, PERF_TIME)
+            packet[0] = raw + sizeof(xdpcap_copy)
             return True
         # What was lost the program counts, too: PERF_RECORD_LOST says nothing new.
         lane.position = lane.next
@@ -143,7 +156,7 @@ cdef bint find_copy(CopyRings *r, xdpcap_copy *head, const unsigned char **packe
         if lane.position == load_acquire(lane.producer, __ATOMIC_RELAXED):
             continue
         # Each ring has its own room to be put straight in.
-        if not _find_in_perf(lane, r.straight + <size_t>i * PERF_LONGEST, &other, &there):
+        if not _find_in_perf(lane, r.stamped, r.straight + <size_t>i * PERF_LONGEST, &other, &there):
             continue
         if r.found == NULL or other.meta.ts_ns < head.meta.ts_ns:
             r.found, head[0], packet[0] = lane, other, there
@@ -153,6 +166,7 @@ cdef bint find_copy(CopyRings *r, xdpcap_copy *head, const unsigned char **packe
 cdef void take_copy(CopyRings *r) noexcept nogil:
     """Go on behind the packet that was found last; its bytes stay until release_copies()."""
     r.taken += r.found.next - r.found.position
+    r.packet_count += 1
     r.found.position = r.found.next
 
 
@@ -198,17 +212,21 @@ cdef class CopyRing:
         the queue together.
     perf : bool
         Perf rings, one a CPU, instead of a BPF ring buffer (kernel 5.8).
+    stamped : bool
+        Of perf rings: the kernel stamps each packet (CLOCK_MONOTONIC) as it puts it in, for a
+        program that can't.
 
     `descriptors` has a (number, file descriptor) pair a ring, `rx_size` is its size in bytes,
     `fd` what poll(2) waits on, -1 where there is nothing to wait on.  Raises KernelError.
     """
 
-    def __cinit__(self, uint32_t queue, uint64_t size, *, bint perf=False):
+    def __cinit__(self, uint32_t queue, uint64_t size, *, bint perf=False, bint stamped=False):
         cdef int cpus = possible_cpus()
         self.fd = -1
         self.queue = queue
         self.descriptors = []
         self.r.perf = perf
+        self.r.stamped = stamped
         self.r.cpu_count = cpus
         self.r.lost_seen = <uint32_t *>calloc(cpus, sizeof(uint32_t))
         self.r.lanes = <Lane *>calloc(cpus if perf else 1, sizeof(Lane))
@@ -266,7 +284,7 @@ cdef class CopyRing:
         cdef int page = os.sysconf("SC_PAGESIZE")
         cdef Lane *lane = &self.r.lanes[self.r.lane_count]
         cdef perf_event_mmap_page *head
-        cdef int fd = perf_ring(cpu)
+        cdef int fd = perf_ring(cpu, CLOCK_MONOTONIC if self.r.stamped else -1)
         if fd < 0 and errno == _errno.ENODEV:
             return
         if fd < 0:
@@ -291,6 +309,15 @@ cdef class CopyRing:
     def waiting(self):
         """Bytes in the rings that have not been taken."""
         return bytes_waiting(&self.r)
+
+    def empty(self):
+        """Throw away what is left in the rings; how many packets were in them from the start on."""
+        cdef xdpcap_copy head
+        cdef const unsigned char *packet = NULL
+        while find_copy(&self.r, &head, &packet):
+            take_copy(&self.r)
+        release_copies(&self.r)
+        return self.r.packet_count
 
     def close(self):
         """Unmap and close; safe to call again, and on what is half made."""

@@ -324,10 +324,3 @@ def test_what_a_sample_leaves_out_stays_with_the_host(lab, record, tmp_path):
         left = [frame for n, frame in enumerate(sent) if n % 4]
         assert tcpdump.packets_once(len(left), sum(map(len, left))) == left
     assert contents(recorder.stop().files) == sent[::4]
-
-
-def test_a_device_is_asked_to_run_the_program_and_says_that_it_can_not(lab, record):
-    result = record("--mirror", "--attach", "offload", ready=False).wait()
-    assert result.returncode == 2
-    assert "rx0: the device does not take the program to run it itself" in result.stderr
-    assert attached(lab) is None and result.files == []

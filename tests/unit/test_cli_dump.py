@@ -308,6 +308,7 @@ def test_a_full_disk_is_one_line():
             for option in (["-S"], ["-H"], ["-s", "60"], ["-p"], ["--queues", "0"])
         ),
         (["web.pcap", "-S", "-H"], "choose one"),
+        (["-i", "eth1", "-H", "--queues", "0"], "runs before a queue is chosen"),
         (["web.pcap", "tpc"], "filter 'tpc': "),
         (["web.pcap", "-x", "-X"], "choose one"),
         (["web.pcap", "-t", "--time", "epoch"], "choose one"),

@@ -71,7 +71,9 @@ def test_a_dead_mans_handle_may_be_short_or_long() -> None:
 
 
 def test_an_offloaded_program_is_refused_with_the_reason() -> None:
-    assert "AF_XDP can't be fed from an offloaded program" in refusal(attach="offload")
+    for mirror in (False, True):
+        said = refusal(attach="offload", mirror=mirror)
+        assert "AF_XDP can't be fed from an offloaded program" in said and "dump -H" in said
 
 
 def test_zero_copy_cannot_be_required_of_generic_mode() -> None:

@@ -37,6 +37,7 @@ FLOORS = {
     5: {
         *("engine", "files", "pipe", "discard", "attachment", "dispatcher", "dispatcher_guardian"),
         *("dead_man", "pins", "exporter", "mirror_attachment", "observer_attachment"),
+        "nic_attachment",
         "own_program",
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
         *("filter_file", "metadata", "programs"),
@@ -48,7 +49,7 @@ FLOORS = {
     },
     3: {
         *("_xsk", "_socketcalls", "_umem", "_txmetadata", "_bpf", "_maps", "_dispatcher"),
-        *("_objects", "_settings", "_testrun", "_copyrings", "_observer"),
+        *("_objects", "_settings", "_nicprogram", "_testrun", "_copyrings", "_observer"),
         *("_sink", "_blocks", "_retire", "_sinkstate", "_generator", "_plainring"),
     },
     2: {
@@ -81,6 +82,7 @@ NEIGHBOURS = {
     ("engine", "files"),  # a worker and the chain of files it fills
     ("engine", "attachment"),  # ... and the sockets it empties
     ("observer_attachment", "mirror_attachment"),  # rings that another's program fills
+    ("nic_attachment", "mirror_attachment"),  # ... or a program on the NIC
     ("mirror_attachment", "attachment"),  # with rings in place of sockets
     ("attachment", "programs"),  # ... and what feeds them
     ("programs", "dispatcher"),  # a program that joins others is one to attach
@@ -88,7 +90,7 @@ NEIGHBOURS = {
     ("attachment", "dead_man"),  # ... or to pass by, when its recorder hangs
     # What packets come with.
     *(("programs", "metadata"), ("attachment", "metadata")),
-    *(("mirror_attachment", "metadata"), ("observer_attachment", "metadata")),
+    *(("nic_attachment", "metadata"), ("observer_attachment", "metadata")),
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
     ("sender", "launch_time"),  # ... and by which clock
@@ -112,6 +114,7 @@ NEIGHBOURS = {
     ("_bpf", "_objects"),  # what an object file has
     ("_bpf", "_settings"),  # ... and what it is told before it is loaded
     ("_settings", "_maps"),  # ... how many CPUs there may be among it
+    ("_nicprogram", "_bpf"),  # one that is loaded into a NIC
     ("_testrun", "_bpf"),  # what a loaded program does with one packet
     ("_bpf", "_maps"),  # a program counts in a map
     ("_dispatcher", "_bpf"),  # a joined program is a program that libxdp loads

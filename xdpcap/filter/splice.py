@@ -33,7 +33,9 @@ SHT_SYMTAB, STT_FUNC = 2, 2
 ALIGNMENT = 8
 
 
-class _Section(NamedTuple):
+class Section(NamedTuple):
+    """Where a section is in an object file, and what its header says of it."""
+
     at: int
     name: str
     type: int
@@ -42,6 +44,7 @@ class _Section(NamedTuple):
     link: int
 
     def content(self, image: bytes) -> bytes:
+        """Its bytes."""
         return image[self.offset : self.offset + self.size]
 
 
@@ -51,7 +54,7 @@ def spliced(image: bytes, code: bytes) -> bytes:
     Raises XdpcapError for an object without such a function, or not at the end of its section.
     """
     try:
-        sections = _sections(image)
+        sections = sections_of(image)
         text = next(s for s in sections if s.name == SECTION)
         symbol_at, begin, size = _function(image, sections, sections.index(text))
     except (struct.error, StopIteration, IndexError, ValueError):
@@ -68,23 +71,24 @@ def spliced(image: bytes, code: bytes) -> bytes:
 def takes_several_buffers(image: bytes) -> bool:
     """Whether the build is one for packets of several buffers; False for what is no object."""
     try:
-        return any(section.name == SEVERAL_BUFFERS for section in _sections(image))
+        return any(section.name == SEVERAL_BUFFERS for section in sections_of(image))
     except (struct.error, IndexError, ValueError):
         return False
 
 
-def _sections(image: bytes) -> list[_Section]:
+def sections_of(image: bytes) -> list[Section]:
+    """An object file's sections, in its order; struct.error or IndexError for what is none."""
     (table,) = struct.unpack_from("<Q", image, _TABLE_IN_HEADER)
     size, count, names_index = struct.unpack_from("<HHH", image, _COUNTS_IN_HEADER)
     headers = [_SECTION.unpack_from(image, table + i * size) for i in range(count)]
-    names = _Section(0, "", 0, *headers[names_index][4:7]).content(image)
+    names = Section(0, "", 0, *headers[names_index][4:7]).content(image)
     return [
-        _Section(table + i * size, _text(names, header[0]), header[1], *header[4:7])
+        Section(table + i * size, _text(names, header[0]), header[1], *header[4:7])
         for i, header in enumerate(headers)
     ]
 
 
-def _function(image: bytes, sections: list[_Section], text: int) -> tuple[int, int, int]:
+def _function(image: bytes, sections: list[Section], text: int) -> tuple[int, int, int]:
     """Where the function's symbol is in the file; its begin in the section, and its size."""
     symbols = next(s for s in sections if s.type == SHT_SYMTAB)
     names = sections[symbols.link].content(image)

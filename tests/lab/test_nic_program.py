@@ -1,0 +1,64 @@
+"""The program for a NIC, run by a veth's driver: what it copies arrives as from a device.
+
+A NIC that runs programs itself there is none here; `dump -H` on a veth, which is refused, is in
+test_dump_live.py.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import pytest
+from inside import in_receiver
+from xdpcap._copyrings import CopyRing
+from xdpcap._nicprogram import NicProgram
+from xdpcap._ringlook import HOLD_NS, RingLook
+
+from xdpcap import kernel
+from xdpcap.lab.frames import numbered_frame
+from xdpcap.lab.traffic import send_frames
+from xdpcap.variants import nic
+
+LENGTHS = (60, 99, 100, 101, 1514)
+
+
+@contextmanager
+def looking(lab, size: int, snaplen: int = 0) -> Iterator[tuple[NicProgram, CopyRing]]:
+    """The program on rx0, and its rings."""
+    with (
+        NicProgram(nic().path, name=nic().program) as program,
+        closing(CopyRing(0, size, perf=True, stamped=True)) as ring,
+    ):
+        program.set_snaplen(snaplen)
+        program.bind_ring(0, ring)
+        program.attach(lab.rx_ifindex, "native", link=kernel.has_bpf_link())
+        yield program, ring
+
+
+@pytest.mark.parametrize("snaplen", [0, 100])
+@in_receiver
+def test_each_packet_is_copied_and_has_the_time_at_which_its_copy_came(lab, snaplen):
+    sent = [numbered_frame(LENGTHS[n % len(LENGTHS)], n) for n in range(500)]
+    with looking(lab, 1 << 22, snaplen) as (program, ring):
+        began = time.monotonic_ns()
+        send_frames(lab, sent)
+        ended = time.monotonic_ns()
+        time.sleep(2 * HOLD_NS / 1e9)
+        with closing(RingLook([ring], nic().clock)) as look:
+            seen = look.read(len(sent) + 1, 0)
+        assert program.copied_count == ring.empty() == len(sent)
+    assert [data for *_, data in seen] == [frame[: snaplen or None] for frame in sent]
+    assert [origlen for _, _, origlen, _ in seen] == [len(frame) for frame in sent]
+    times = [ts_ns for _, ts_ns, _, _ in seen]
+    assert times == sorted(times) and len(set(times)) > len(times) // 2
+    assert began < times[0] and times[-1] < ended + 10**9
+
+
+@in_receiver
+def test_copies_that_find_no_room_are_those_that_have_not_arrived(lab):
+    with looking(lab, 1 << 16) as (program, ring):
+        send_frames(lab, [numbered_frame(1514, n) for n in range(200)])
+        assert program.copied_count == 200
+        assert 0 < ring.empty() < 200

@@ -1,0 +1,59 @@
+"""A program that the NIC itself runs, and the rings in which its copies arrive.
+
+Which queue a packet is for is not known yet where the NIC's program runs, so there is one set of
+rings for the interface.  Owner: the session, as of an `Attachment`.  Frees: close().
+"""
+
+from __future__ import annotations
+
+import os
+
+from xdpcap import kernel
+from xdpcap._copyrings import CopyRing
+from xdpcap._nicprogram import NicProgram
+from xdpcap.config import RecordConfig
+from xdpcap.errors import KernelError, UsageError
+from xdpcap.metadata import Metadata
+from xdpcap.mirror_attachment import MirrorAttachment
+from xdpcap.net import Link
+from xdpcap.stats import QueueAccount
+from xdpcap.variants import Variant, nic
+
+
+class NicAttachment(MirrorAttachment):
+    """As a `MirrorAttachment`, all packets of an interface in the place of its queue 0.
+
+    Raises UsageError where the device takes no program.
+    """
+
+    program: NicProgram
+
+    def __init__(self, config: RecordConfig, link: Link) -> None:
+        super().__init__(config, link, (0,), 1)
+
+    def _attach(self) -> tuple[NicProgram, Variant, Metadata]:
+        variant = nic()
+        try:
+            program = NicProgram(variant.path, device=self.link.index, name=variant.program)
+            try:
+                program.set_snaplen(self._config.snaplen)
+                program.attach(self.link.index, "offload", link=kernel.has_bpf_link())
+            except BaseException:
+                program.close()
+                raise
+        except KernelError as exc:
+            raise UsageError(
+                f"{self.link.name}: the device does not take the program to run it itself "
+                f"({exc.call}: {os.strerror(exc.errno)}); leave it to its driver or the kernel"
+            ) from None
+        return program, variant, Metadata()
+
+    def _bind(self, queue: int) -> None:
+        size = self._config.mirror_size_bytes
+        self._rings[queue] = CopyRing(queue, size, perf=True, stamped=True)
+
+    def count(self, row: QueueAccount) -> None:
+        """What the NIC says that it has copied, and what of that has arrived; once, at the end."""
+        row.mirror, row.attach_mode = True, self.attach_mode
+        row.mirrored = self._rings[row.queue].empty()
+        row.ring_lost = self.program.copied_count - row.mirrored
