@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from contextlib import closing
 
 import pytest
 from accounts import check_books
@@ -17,10 +18,12 @@ from xdpcap._testrun import run_once
 
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import UsageError
+from xdpcap.filter import PacketFilter
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 
 TIMEOUT_S = 0.5
+XDP_DROP = 1  # of linux/bpf.h
 SILENT = re.compile(
     r"rx0: the recorder did not run for ([\d.]+) s: --dead-man passed (\d+) packets? to the "
     "kernel stack; recording goes on"
@@ -114,6 +117,25 @@ def test_the_program_passes_when_the_word_is_too_old_and_takes_again_when_it_is_
         assert (counts.passed, counts.redirected) == (4, 2)
         handle.close()
         handle.close()
+
+
+@in_receiver
+def test_a_word_that_is_too_old_passes_what_a_filter_would_take_or_drop(lab):
+    path = str(PROGRAMS / "record_frags.bpf.o")
+    options = PacketFilter("tcp", "drop").program_options(path)
+    udp = numbered_frame(60, 1)
+    tcp = udp[:23] + b"\x06" + udp[24:]
+
+    def actions(program: Program) -> list[int]:
+        return [run_once(program, f, ifindex=lab.rx_ifindex).action for f in (tcp, udp)]
+
+    with Program(path, QUEUES, dead_man_ms=500, **options) as program, socket_on(program, 0):
+        assert actions(program) == [XDP_PASS, XDP_PASS]
+        with closing(DeadMan(program, (0,), TIMEOUT_S)) as handle:
+            handle.renew()
+            assert actions(program) == [XDP_REDIRECT, XDP_DROP]
+        counts = program.verdicts()[0]
+        assert (counts.passed, counts.redirected, counts.filtered) == (2, 1, 1)
 
 
 @in_receiver
