@@ -152,7 +152,7 @@ def members(lab: Lab) -> list[str]:
     return [member.name for member in present.members] if present else []
 
 
-def pins(lab: Lab) -> list[str]:
+def pinned(lab: Lab) -> list[str]:
     """What libxdp has pinned for rx0's index, sorted."""
     found = PINS.glob(f"dispatch-{lab.rx_ifindex}-*/*")
     return sorted(str(path.relative_to(PINS)) for path in found)

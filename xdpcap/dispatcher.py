@@ -7,7 +7,8 @@ bpf_link does.  Three things see to it:
 * a guardian process takes it out when the recorder ends, in whatever way;
 * until then it harms nothing: without sockets every look-up in its XSKMAP fails and it
   passes everything on;
-* what is left when both were killed is found by the next recording and taken out.
+* what is left when both were killed is found by the next recording and taken out: our own by its
+  name, a user's by a mark beside the recording's pins.
 
 A claim on the interface tells a program that somebody records with from a stale one.
 """
@@ -22,20 +23,24 @@ import struct
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from xdpcap import _dispatcher, dispatcher_guardian
+from xdpcap import _dispatcher, _maps, dispatcher_guardian
 from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
-from xdpcap.dispatcher_guardian import Guardian
+from xdpcap.dispatcher_guardian import Guardian, unmark
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.filter import for_build
 from xdpcap.net import Link
 from xdpcap.own_program import as_a_member
+from xdpcap.pins import place_beside
 from xdpcap.variants import Variant, bare, member_variants
 
 log = logging.getLogger(__name__)
 
 PROGRAM_NAME = "xdpcap_record"
+# What the word for a program of another name is called.
+MARK = "joined"
 # How long the guardian of a recording that was killed may take, which has the claim.
 CLAIM_WAIT_S = 3.0
 CLAIM_POLL_S = 0.02
@@ -100,12 +105,15 @@ class JoinedProgram(DispatchedProgram):  # type: ignore[misc]
 
     _guardian: Guardian | None = None
     _claim: Claim | None = None
+    _mark: Path | None = None
 
-    def guard(self, claim: Claim) -> None:
+    def guard(self, link: Link, claim: Claim) -> None:
         """From here on it is taken out whatever becomes of us.  Raises XdpcapError."""
         self._claim = claim
+        if self.foreign:
+            self._mark = _leave_mark(link, self.prog_id)
         try:
-            self._guardian = Guardian(self.ifindex, self.prog_id, claim.fileno())
+            self._guardian = Guardian(self.ifindex, self.prog_id, claim.fileno(), self._mark)
         except OSError as exc:
             raise XdpcapError(f"starting {sys.executable}: {exc.strerror or exc}") from None
 
@@ -115,7 +123,7 @@ class JoinedProgram(DispatchedProgram):  # type: ignore[misc]
             return
         said = self._guardian.leave() if self._guardian is not None else None
         if said is None:
-            said = dispatcher_guardian.leave(self.ifindex, self.prog_id)
+            said = dispatcher_guardian.leave(self.ifindex, self.prog_id, self._mark)
         self.forget()
         if said:
             log.warning("%s", said)
@@ -199,7 +207,7 @@ def _join(
         )
     program, variant = _attach_best(link, present, wanted)
     try:
-        program.guard(claim)
+        program.guard(link, claim)
     except BaseException:
         program.close()
         raise
@@ -213,7 +221,9 @@ def _sweep(link: Link) -> Dispatcher | None:
     We have the claim, so nobody records with what is found.
     """
     present = _dispatcher.find(link.index)
-    stale = [m for m in present.members if m.name == PROGRAM_NAME] if present else []
+    marked = _marked(link)
+    members = present.members if present else []
+    stale = [m for m in members if m.name == PROGRAM_NAME or m.prog_id == marked]
     for member in stale:
         if _dispatcher.leave(link.index, member.prog_id):
             log.warning(
@@ -223,6 +233,31 @@ def _sweep(link: Link) -> Dispatcher | None:
                 member.prog_id,
             )
     return _dispatcher.find(link.index) if stale else present
+
+
+def _leave_mark(link: Link, prog_id: int) -> Path | None:
+    """Leave word that this member is a recording's, whatever it is called."""
+    try:
+        mark = place_beside(link, MARK)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.unlink(missing_ok=True)
+        mark.symlink_to(f"{prog_id}-{_maps.load_time_ns(prog_id)}")
+    except (XdpcapError, OSError) as exc:
+        log.debug("%s: no word of program %d is left: %s", link.name, prog_id, exc)
+        return None
+    return mark
+
+
+def _marked(link: Link) -> int:
+    """The member that an earlier recording has left word of; 0 for none.  Takes the word away."""
+    try:
+        mark = place_beside(link, MARK)
+        prog_id, loaded_ns = map(int, os.readlink(mark).split("-"))
+        unmark(mark)
+    except (XdpcapError, OSError, ValueError):
+        return 0
+    # Ids are used again, the time of loading is not.
+    return prog_id if _maps.load_time_ns(prog_id) == loaded_ns else 0
 
 
 def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[JoinedProgram, Variant]:

@@ -23,13 +23,14 @@ GONE = "its program had been taken out of libxdp's dispatcher before: nothing ca
 class Guardian:
     """The recorder's side: start it once the program has joined, `leave()` at the end.
 
-    `claim_fd` is held by the process as well, until it is done.  Raises OSError when it
-    can't be started.
+    `claim_fd` is held by the process as well, until it is done; `mark` is the word that the
+    recording has left of the program.  Raises OSError when it can't be started.
     """
 
-    def __init__(self, ifindex: int, prog_id: int, claim_fd: int) -> None:
+    def __init__(self, ifindex: int, prog_id: int, claim_fd: int, mark: Path | None = None) -> None:
+        told = [str(ifindex), str(prog_id), *([] if mark is None else [str(mark)])]
         self._child: subprocess.Popen[str] | None = outliving.start(
-            __name__, str(ifindex), str(prog_id), pass_fds=[claim_fd]
+            __name__, *told, pass_fds=[claim_fd]
         )
 
     def leave(self) -> str | None:
@@ -50,15 +51,24 @@ class Guardian:
         return lines[-1] if lines and child.returncode == 1 else "" if said else None
 
 
-def leave(ifindex: int, prog_id: int) -> str:
-    """Take the program out; "" when it is, else what is wrong, in one line."""
+def leave(ifindex: int, prog_id: int, mark: Path | None = None) -> str:
+    """Take the program out, and the word of it; "" when it is, else what is wrong, in one line."""
     try:
-        if _dispatcher.leave(ifindex, prog_id):
-            return ""
         # With the interface its dispatcher has gone, but not what libxdp has pinned.
-        return "" if unpin(ifindex, prog_id) else GONE
+        there = _dispatcher.leave(ifindex, prog_id) or unpin(ifindex, prog_id)
+        if mark is not None:
+            unmark(mark)
+        return "" if there else GONE
     except (XdpcapError, OSError) as exc:
         return f"its program (id {prog_id}) is still in libxdp's dispatcher: {exc}"
+
+
+def unmark(mark: Path) -> None:
+    """Remove the word of a program, and the directories of ours that are empty then."""
+    mark.unlink(missing_ok=True)
+    for directory in (d for d in mark.parents if "xdpcap" in (d.name, d.parent.name)):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def unpin(ifindex: int, prog_id: int) -> int:
@@ -82,7 +92,7 @@ def unpin(ifindex: int, prog_id: int) -> int:
 def _main() -> int:
     outliving.outlive()
     sys.stdin.read()
-    said = leave(int(sys.argv[1]), int(sys.argv[2]))
+    said = leave(int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))
     with contextlib.suppress(BrokenPipeError):
         print(said or "done", flush=True)
     return 1 if said else 0

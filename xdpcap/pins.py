@@ -2,6 +2,8 @@
 
     /sys/fs/bpf/xdpcap/INTERFACE/counters     the program's counters (a per-CPU array)
                                  owner        a symbolic link whose target tells who records
+    /sys/fs/bpf/xdpcap/joined:IFINDEX         another: what a recording has put into libxdp's
+                                              dispatcher (dispatcher.py)
 
 In another network namespace than the first the directory is one deeper, below `netns:INODE`:
 two namespaces may each have an eth0.  `ip netns exec` gives its command a /sys of its own,
@@ -171,6 +173,11 @@ def find(*, here: bool = True) -> list[Shown]:
         raise XdpcapError(f"{base} is not to be read; run with sudo") from None
     own = _own_directory(base, "any").parent
     return [shown for shown in found if not here or shown.directory.parent == own]
+
+
+def place_beside(link: Link, name: str) -> Path:
+    """Where a symbolic link about an interface has its place; raises XdpcapError."""
+    return _own_directory(_base(), link.name).with_name(f"{name}:{link.index}")
 
 
 def _all(base: Path) -> Iterator[Shown]:

@@ -139,6 +139,19 @@ def program_id(int fd):
     return info.id
 
 
+def load_time_ns(uint32_t prog_id):
+    """When the program of an id was loaded, since boot: ids are given anew; 0 for none."""
+    cdef bpf_prog_info info
+    cdef uint32_t size = sizeof(info)
+    cdef int fd = bpf_prog_get_fd_by_id(prog_id)
+    if fd < 0:
+        return 0
+    memset(&info, 0, sizeof(info))
+    err = bpf_obj_get_info_by_fd(fd, &info, &size)
+    close(fd)
+    return 0 if err else info.load_time
+
+
 def is_loaded(uint32_t prog_id):
     """Whether the kernel has a program of this id; True as well when it is not to be asked."""
     cdef int fd = bpf_prog_get_fd_by_id(prog_id)

@@ -25,6 +25,7 @@ cdef extern from "<linux/bpf.h>" nogil:
     struct bpf_prog_info:
         uint32_t type
         uint32_t id
+        uint64_t load_time
         char *name
         uint32_t nr_map_ids
         uint64_t map_ids

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from others import OtherProgram, build, pins
+from others import OtherProgram, build, pinned
 from recording import Recorder
 
 from xdpcap import kernel
@@ -109,9 +109,9 @@ def record(
 @pytest.fixture
 def nothing_pinned(lab: Lab) -> Iterator[None]:
     """Of a dispatcher nothing is pinned before the test and after it."""
-    assert pins(lab) == []
+    assert pinned(lab) == []
     yield
-    assert pins(lab) == []
+    assert pinned(lab) == []
 
 
 @pytest.fixture

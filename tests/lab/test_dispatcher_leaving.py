@@ -9,23 +9,40 @@ from pathlib import Path
 
 import pytest
 from bpf_objects import descriptors, held_ids, still_there
+from compiling import compiled_text
 from others import (
     OtherProgram,
     attached_id,
     build,
     dispatcher,
     members,
-    pins,
+    pinned,
     where_freplace_loads,
 )
 from recording import Recorder
 from xdpcap._dispatcher import DispatchedProgram, leave
 
+from xdpcap import pins
 from xdpcap.dispatcher_guardian import unpin
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.variants import bare
+
+# A user's program with a name of its own, which an earlier recording's is known by no other way.
+MINE = """
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 64);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks_map SEC(".maps");
+
+SEC("xdp") int mine(struct xdp_md *ctx)
+{
+	return bpf_redirect_map(&xsks_map, ctx->rx_queue_index, XDP_PASS);
+}
+"""
 
 pytestmark = pytest.mark.usefixtures("nothing_pinned")
 
@@ -37,6 +54,11 @@ def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
 
 def frames(count: int, first: int = 0) -> list[bytes]:
     return [numbered_frame(64, first + number) for number in range(count)]
+
+
+def marks() -> list[Path]:
+    """The words that recordings have left of members of theirs."""
+    return list(pins.BPFFS.glob("xdpcap/**/joined:*"))
 
 
 def guardian_of(recorder: Recorder) -> int:
@@ -81,6 +103,44 @@ def test_a_killed_recording_without_its_guardian_passes_everything_until_the_nex
     send_frames(lab, frames(40))
     assert again.stop().total["written"] == 40
     assert members(lab) == ["count_and_pass"] and after.seen == 30
+
+
+@where_freplace_loads
+@pytest.mark.parametrize("with_guardian", [False, True])
+def test_a_users_program_that_a_killed_recording_left_is_known_whatever_it_is_called(
+    lab, record, other, tmp_path, with_guardian
+):
+    after = other(lab)
+    recorder = record("--bpf", str(compiled_text(MINE, tmp_path)), "--priority", "10")
+    assert members(lab) == ["mine", "count_and_pass"]
+    assert marks() != []
+    if with_guardian:
+        os.kill(guardian_of(recorder), signal.SIGKILL)
+    recorder.kill()
+    again = record("--json")
+    assert ("took the program of a recording that was killed" in again.stderr) == with_guardian
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    assert marks() == []
+    send_frames(lab, frames(20))
+    assert again.stop().total["written"] == 20
+    assert members(lab) == ["count_and_pass"] and after.seen == 0
+
+
+@where_freplace_loads
+def test_a_mark_of_a_program_that_has_gone_is_of_no_other(lab, record, other, tmp_path):
+    recorder = record("--bpf", str(compiled_text(MINE, tmp_path)), "--priority", "10")
+    assert marks() == []  # without a dispatcher there is nothing to take it out of
+    recorder.stop()
+    there = other(lab)
+    recorder = record("--bpf", str(compiled_text(MINE, tmp_path)), "--priority", "10")
+    (mark,) = marks()
+    assert recorder.stop().returncode == 0
+    assert marks() == []
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.symlink_to(f"{there.prog_id}-1")  # an id that was given anew since
+    again = record("--json")
+    assert members(lab) == ["xdpcap_record", "count_and_pass"]
+    assert again.stop().returncode == 0 and marks() == []
 
 
 @where_freplace_loads
@@ -149,7 +209,7 @@ def test_an_interface_that_is_deleted_takes_the_recording_along(make_lab, record
         assert "dispatcher:" not in result.stderr
         assert still_there("prog", {ours}) == set()
         # The other's pins are libxdp's business; `xdp-loader clean` is the command.
-        assert len(pins(lab)) == 2
+        assert len(pinned(lab)) == 2
         assert unpin(lab.rx_ifindex, present.prog_id) == 2
 
 

@@ -91,6 +91,7 @@ NEIGHBOURS = {
     # What packets come with.
     *(("programs", "metadata"), ("attachment", "metadata")),
     *(("nic_attachment", "metadata"), ("observer_attachment", "metadata")),
+    ("dispatcher", "pins"),  # where word is left of a user's member
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
     ("sender", "launch_time"),  # ... and by which clock
