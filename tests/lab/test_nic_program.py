@@ -16,9 +16,12 @@ from xdpcap._copyrings import CopyRing
 from xdpcap._nicprogram import NicProgram
 from xdpcap._ringlook import HOLD_NS, RingLook
 
-from xdpcap import kernel
+from xdpcap import kernel, nic_attachment
+from xdpcap.dump_config import DumpConfig
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
+from xdpcap.live_source import LiveSource
+from xdpcap.packet_source import Seen
 from xdpcap.variants import nic
 
 LENGTHS = (60, 99, 100, 101, 1514)
@@ -35,6 +38,18 @@ def looking(lab, size: int, snaplen: int = 0) -> Iterator[tuple[NicProgram, Copy
         program.bind_ring(0, ring)
         program.attach(lab.rx_ifindex, "native", link=kernel.has_bpf_link())
         yield program, ring
+
+
+class DriversOwn(NicProgram):
+    """The program in the driver, wherever it is asked to be."""
+
+    def __new__(cls, path: str, *, device: int, name: str) -> DriversOwn:
+        assert device > 0
+        return super().__new__(cls, path, name=name)
+
+    def attach(self, ifindex: int, mode: str, *, link: bool) -> None:
+        assert mode == "offload"
+        super().attach(ifindex, "native", link=link)
 
 
 @pytest.mark.parametrize("snaplen", [0, 100])
@@ -62,3 +77,24 @@ def test_copies_that_find_no_room_are_those_that_have_not_arrived(lab):
         send_frames(lab, [numbered_frame(1514, n) for n in range(200)])
         assert program.copied_count == 200
         assert 0 < ring.empty() < 200
+
+
+@in_receiver
+def test_dump_tells_no_queue_and_the_host_applies_the_filter(lab, monkeypatch):
+    monkeypatch.setattr(nic_attachment, "NicProgram", DriversOwn)
+    asked = DumpConfig(("rx0",), "greater 100", offload=True)
+    sent = [numbered_frame(length, length) for length in LENGTHS * 20]
+    wanted = [frame for frame in sent if len(frame) >= 100]
+    with closing(LiveSource(asked.recording(), 1, on_nic=True)) as source:
+        assert "rx0 (native, all queues)" in source.opening
+        send_frames(lab, sent)
+        found: list[Seen] = []
+        for batch in source.batches():
+            found += batch
+            if len(found) == len(wanted):
+                break
+        ledger = source.ledger(len(found))
+    assert [seen.data for seen in found] == wanted
+    assert {(seen.interface, seen.queue) for seen in found} == {("rx0", None)}
+    assert abs(found[-1].ts_ns - time.time_ns()) < 60 * 10**9
+    assert (ledger.seen, ledger.filtered, ledger.written, ledger.ring_lost) == (100, 40, 60, 0)

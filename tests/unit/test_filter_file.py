@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from captured import contents
 from command_line import one_line, run
+from xdpcap._savefile import RecordEncoder
 
 from xdpcap.filter import compile_expression
 from xdpcap.lab.frames import numbered_frame
@@ -59,6 +60,19 @@ def test_of_a_pcapng_file_everything_but_packets_goes_over_byte_for_byte(tmp_pat
     assert mine == [(b.type, b.body) for b in read_blocks(expected) if b.type != 6]
     assert run("filter", str(source), str(out), "-f", "") == 0
     assert out.read_bytes() == source.read_bytes()
+
+
+def test_what_stands_beside_a_packet_goes_over_with_it(tmp_path):
+    source, out = tmp_path / "in.pcapng", tmp_path / "out.pcapng"
+    encode = RecordEncoder("pcapng", queue=3, hash_algorithm=5).encode
+    records = [
+        encode(frame, TIME_NS + n, hash=n, verdict=n % 5, drop_count=n)
+        for n, frame in enumerate(UDP + TCP)
+    ]
+    head = pcapng(tmp_path / "head", []).read_bytes()
+    source.write_bytes(head + b"".join(records))
+    assert run("filter", str(source), str(out), "tcp") == 0
+    assert out.read_bytes() == head + b"".join(records[len(UDP) :])
 
 
 def test_a_section_that_said_its_length_leaves_it_open(tmp_path):
