@@ -2,10 +2,8 @@
 /* What is known of a packet beside its bytes: the device's time for it, a hash of its flow
  * and the VLAN tag that the device took off.
  *
- * A driver's metadata is asked for by kfuncs (net/core/xdp.c, from Linux 6.3, the VLAN tag
- * from 6.8), which only a program that is bound to its device may call: the build with
- * XDPCAP_METADATA.  They are weak, and called where the settings say that the driver has
- * them, so the program loads on a kernel that lacks some.
+ * A driver is asked (driver.h) in the build with XDPCAP_METADATA, for what the settings say
+ * that it has.
  */
 #ifndef XDPCAP_METADATA_H
 #define XDPCAP_METADATA_H
@@ -15,20 +13,14 @@
 #endif
 
 #ifdef XDPCAP_METADATA
-/* Compared by kind, not by name or values (libbpf, bpf_core_types_are_compat()). */
-enum xdp_rss_hash_type {
-	XDP_RSS_TYPE_NONE = 0,
-};
-
-extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *timestamp) __ksym __weak;
-extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash,
-				    enum xdp_rss_hash_type *rss_type) __ksym __weak;
-extern int bpf_xdp_metadata_rx_vlan_tag(const struct xdp_md *ctx, __be16 *vlan_proto,
-					__u16 *vlan_tci) __ksym __weak;
+#include "driver.h"
 #endif
 
 /* The device's time instead of the program's, where the packet has one.  veth answers
- * with 0 for a packet that has none (drivers/net/veth.c, veth_xdp_rx_timestamp()).
+ * with what stands in the skb for it (drivers/net/veth.c, veth_xdp_rx_timestamp()): 0 where
+ * nobody stamped it, and where an AF_XDP socket sent it and wants to know when, a pointer of
+ * that socket, which has the same place (include/linux/skbuff.h, struct skb_shared_info) and
+ * is negative as a time.  Neither is believed.
  */
 static __always_inline void find_time(struct xdp_md *ctx, struct xdpcap_meta *found)
 {
@@ -36,7 +28,7 @@ static __always_inline void find_time(struct xdp_md *ctx, struct xdpcap_meta *fo
 	__u64 ts_ns = 0;
 
 	if (settings.driver_metadata & XDPCAP_DRIVER_TIMESTAMP &&
-	    !bpf_xdp_metadata_rx_timestamp(ctx, &ts_ns) && ts_ns) {
+	    !bpf_xdp_metadata_rx_timestamp(ctx, &ts_ns) && (__s64)ts_ns > 0) {
 		found->ts_ns = ts_ns;
 		found->flags |= XDPCAP_META_DEVICE_TS;
 	}

@@ -1,4 +1,5 @@
-"""The command on a machine that is not this one: an older kernel, one without AF_XDP.
+"""The command on a machine that is not this one: an older kernel, one without AF_XDP, a NIC
+that stamps packets.
 
 Such a machine is made of the environment alone: PYTHONPATH leads to a `sitecustomize`
 that changes what the process is told before xdpcap is imported.
@@ -29,6 +30,42 @@ class _Socket(socket.socket):
 socket.socket = _Socket
 """
 
+# What the kernel answers about time stamping, and what /dev/ptp7 is; what was set lies in a file,
+# for the guardian to see as well.  The programs are those whose driver answers (tests/programs).
+_CLOCK = """
+import os, time, types
+from pathlib import Path
+from xdpcap import hardware_clock, variants
+from xdpcap.net import ethtool, timestamping
+
+state = Path({state!r})
+
+def _ioctl(name, request, structure):
+    if request == timestamping.SIOCSHWTSTAMP:
+        written = state.with_suffix(".new")
+        written.write_bytes(structure)
+        written.replace(state)
+    return state.read_bytes()
+
+def _open(path, flags):
+    assert path == "/dev/ptp7"
+    return os.open(os.devnull, flags)
+
+timestamping._ioctl = _ioctl
+ethtool._ts_info = lambda name: (0x41, 0x7f, 7, 3, 1 << 0 | 1 << 1)
+hardware_clock.os = types.SimpleNamespace(
+    open=_open, close=os.close, O_RDONLY=os.O_RDONLY, O_CLOEXEC=os.O_CLOEXEC
+)
+hardware_clock.dynamic_clock = lambda descriptor: time.CLOCK_BOOTTIME
+programs = Path({programs!r})
+
+def _asking(mirror=False):
+    name = "mirror.o" if mirror else "record.o"
+    yield variants.Variant(str(programs / name), "tai", True, asks_driver=True)
+
+variants.asking_variants = _asking
+"""
+
 
 def older_kernel(release: str) -> dict[str, str]:
     """An environment in which the kernel says that it is `release`, if it is newer."""
@@ -40,6 +77,15 @@ def older_kernel(release: str) -> dict[str, str]:
 def kernel_without_af_xdp() -> dict[str, str]:
     """An environment in which the kernel knows no AF_XDP sockets."""
     return _environment(_NO_AF_XDP)
+
+
+def nic_with_clock(state: Path, programs: Path) -> dict[str, str]:
+    """An environment in which each interface's NIC has a clock, that since the machine's start.
+
+    `state` holds struct hwtstamp_config, what the NIC is set to stamp. `programs` has record.o and
+    mirror.o, record.bpf.c with such a driver in it.
+    """
+    return _environment(_CLOCK.format(state=str(state), programs=str(programs)))
 
 
 def _environment(code: str) -> dict[str, str]:

@@ -67,6 +67,7 @@ def report(*accounts: QueueAccount, files: int = 1) -> dict[str, Any]:
                 "mtu": 1500,
                 "queue_count": 2,
                 "attach_mode": "native",
+                "time_stamp_type": "host",
                 "queues": [row.reported() for row in accounts],
             }
         ],

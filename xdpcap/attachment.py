@@ -29,6 +29,7 @@ from xdpcap.frame_room import (
     zero_copy_frame,
     zero_copy_room,
 )
+from xdpcap.hardware_clock import HardwareClock
 from xdpcap.metadata import Metadata
 from xdpcap.net import (
     Link,
@@ -40,6 +41,7 @@ from xdpcap.net import (
 from xdpcap.own_program import count_in_user_space
 from xdpcap.programs import FINAL, attach_best
 from xdpcap.stats import QueueAccount
+from xdpcap.time_stamps import DeviceTime
 from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
@@ -119,6 +121,8 @@ class Attachment:
         self.program, self.variant, self.metadata = self._attach()
         self.attach_mode = self.program.attach_mode or ""
         self._dead_man: DeadMan | None = None
+        self.clock: HardwareClock | None = None
+        self.device_time: DeviceTime | None = None
         try:
             if config.dead_man_s is not None:
                 self._dead_man = DeadMan(self.program, queues, config.dead_man_s)
@@ -127,6 +131,7 @@ class Attachment:
                 self._bind(queue)
             await_carrier(link)
             self._tell_why_copy()
+            self._open_clock()
         except BaseException:
             self.close()
             raise
@@ -147,6 +152,19 @@ class Attachment:
             "sample_by": self._config.sample_by,
             "packet_filter": self.packet_filter,
         }
+
+    def _open_clock(self) -> None:
+        """The clock that packets are stamped by, if it is the NIC's.
+
+        Asked for what it is ahead when the NIC is ready: some drivers set it anew with every
+        reset (igb_ptp_reset()).
+        """
+        time = self.metadata.time
+        if time.by_device:
+            self.clock = HardwareClock(self.link.name)
+            self.device_time = DeviceTime(
+                self.clock.path, self.clock.ahead_ns(), time.in_device_time
+            )
 
     # -- sockets ------------------------------------------------------------------------
 
@@ -334,11 +352,18 @@ class Attachment:
             with contextlib.suppress(ValueError):
                 umem.close()
         self.program.close()
+        if self.clock is not None:
+            self.clock.close()
 
     @property
     def comments(self) -> list[str]:
         """What files say of the interface: whose clock, whose hash."""
-        return self.metadata.comments(self.variant)
+        return self.metadata.comments(self.variant, self.device_time)
+
+    @property
+    def tsoffset_s(self) -> int:
+        """Seconds that a reader of the files has to add to their times."""
+        return 0 if self.device_time is None else self.device_time.tsoffset_s
 
     @property
     def frame_size(self) -> int:

@@ -25,7 +25,7 @@ from xdpcap.engine import Worker
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.net import netns
-from xdpcap.outputs import DirectoryOutput
+from xdpcap.outputs import Described, DirectoryOutput
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.savefile.directory import check_directory
 from xdpcap.simulator import SimulatedRecorder
@@ -225,7 +225,7 @@ def _make_recorder(
     attachment = Attachment(config, link, queues, queue_count)
     stack.callback(attachment.close)
     if isinstance(output, DirectoryOutput):
-        output.describe([(link, attachment.comments)])
+        output.describe([Described(link, attachment.comments, attachment.tsoffset_s)])
     recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=events.notify)
     stack.callback(_abort, recorder)
     return recorder

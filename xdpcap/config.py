@@ -28,6 +28,8 @@ FORMATS = ("pcapng", "pcap")
 UNMATCHED = ("pass", "drop")
 RSS = ("keep", "symmetric")
 HASHES = ("auto", "driver", "program", "off")
+# As pcap-tstamp(7) names them.
+TIME_STAMP_TYPES = ("auto", "host", "adapter", "adapter_unsynced")
 
 # The largest snapshot length that libpcap's readers accept (MAXIMUM_SNAPLEN).
 MAX_SNAPLEN = 262144
@@ -124,6 +126,7 @@ class RecordConfig:
     filter: str | None = None
     unmatched: str = "pass"
     hash: str = "auto"
+    time_stamp_type: str = "auto"
 
     @property
     def rotates(self) -> bool:
@@ -152,6 +155,11 @@ class RecordConfig:
         return self.mirror or self.xdp_hook is not None
 
     @property
+    def asks_device_time(self) -> bool:
+        """Whether the NIC's times are to be had or nothing."""
+        return self.time_stamp_type in ("adapter", "adapter_unsynced")
+
+    @property
     def to_stdout(self) -> bool:
         """Whether the packets go to standard output and not into files."""
         return self.output == STDOUT
@@ -163,8 +171,8 @@ class RecordConfig:
         the way out.
         """
         steps = (
-            *(_source, _attachment, _mirror, _observer, _ranges, _memory, _blocks, _files, _stdout),
-            _reports,
+            *(_source, _attachment, _mirror, _observer, _time_stamps, _ranges, _memory, _blocks),
+            *(_files, _stdout, _reports),
         )
         for problem in chain.from_iterable(step(self) for step in steps):
             raise UsageError(problem)
@@ -245,6 +253,21 @@ def _observer(c: RecordConfig) -> Iterator[str]:
     }
     for option in (option for option, given in asked.items() if given):
         yield f"--xdp-hook with {option}: {why}; drop one of them"
+
+
+def _time_stamps(c: RecordConfig) -> Iterator[str]:
+    """Only our own native program asks the driver for the packets' times."""
+    given = f"-j {c.time_stamp_type}"
+    yield from checks.one_of("--time-stamp-type", c.time_stamp_type, TIME_STAMP_TYPES)
+    if not c.asks_device_time:
+        return
+    asked = {
+        "--xdp-hook": c.xdp_hook is not None,
+        "--bpf": bool(c.bpf),
+        f"--attach {c.attach}": c.attach not in ("auto", "native"),
+    }
+    for option in (option for option, given in asked.items() if given):
+        yield f"{given} with {option}: that program asks no driver for times; drop one of them"
 
 
 def _own_program(c: RecordConfig) -> Iterator[str]:

@@ -47,6 +47,8 @@ class DumpConfig:
             attach="generic" if self.generic else "auto",
             snaplen=self.snaplen,
             hash="off",
+            # Packets of several queues are put in order by one clock.
+            time_stamp_type="host",
             queues=self.queues,
             promiscuous=self.promiscuous,
             netns=self.netns,

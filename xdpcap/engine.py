@@ -112,6 +112,8 @@ class Worker:
         row.beyond_limit = self._capture.beyond_limit
         row.received = self._capture.received
         row.bytes_received = self._capture.received_bytes
+        row.device_stamped = self._capture.device_stamped
+        row.clock_ahead_ns = self._capture.file_ahead_ns
         row.ring_fill = self._capture.waiting
         row.current_file = self._chain.current_path
         row.files = self._chain.file_count

@@ -274,11 +274,12 @@ class FileChain:
             row = self.account()
         except XdpcapError:
             return b""  # without its statistics the file is whole as well
-        now_ns = time.time_ns()
+        # In the clock of the packets' times; one that was set back may have begun after now.
+        now_ns = max(time.time_ns() + row.clock_ahead_ns, 0)
         return interface_statistics(
             0,
             now_ns,
-            starttime_ns=self._started_ns,
+            starttime_ns=max(self._started_ns + row.clock_ahead_ns, 0),
             endtime_ns=now_ns,
             ifrecv=row.seen,
             ifdrop=row.missed,

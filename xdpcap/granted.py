@@ -21,7 +21,7 @@ CLOCK_TEXT = {
 
 def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
     """What the kernel granted to a recording of `config`, and what will spoil it."""
-    link, variant = attachment.link, attachment.variant
+    link, variant, device = attachment.link, attachment.variant, attachment.device_time
     queues = attachment.queue_verdicts()
     found = net.spoilers(
         link,
@@ -39,8 +39,10 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         queues=queues,
         queue_count=attachment.queue_count,
         mtu=link.mtu,
-        clock=CLOCK_TEXT[variant.clock],
-        metadata=variant.stamped_by,
+        clock=CLOCK_TEXT[variant.clock] if device is None else device.told,
+        metadata=variant.stamped_by if device is None else "device",
+        time_stamp_type=attachment.metadata.time.type,
+        why_host=attachment.metadata.time.why_host,
         program=f"{variant.program} of {variant.path}" if variant.foreign else "",
         counted_by="program" if attachment.program.counts else "worker",
         kernel=os.uname().release,

@@ -1,4 +1,4 @@
-"""--launch-time: what it takes to leave a packet's time to the NIC, and the NIC's clock.
+"""--launch-time: what it takes to leave a packet's time to the NIC.
 
 A NIC that can is handed each packet LEAD_NS before it is due, with the due time in its own
 clock, and sends it then.  Where anything lacks the replay goes on as without the option and
@@ -14,8 +14,7 @@ import os
 from collections.abc import Iterator
 
 from xdpcap import kernel, net
-from xdpcap._deviceclock import dynamic_clock
-from xdpcap.errors import KernelError, XdpcapError
+from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link
 from xdpcap.replay_config import ReplayConfig
 
@@ -23,30 +22,6 @@ from xdpcap.replay_config import ReplayConfig
 # than a millisecond.  A million packets a second of so much time just fit the default ring,
 # and it is far below what a NIC looks ahead: igc 1 s, stmmac 128 s.
 LEAD_NS = 2_000_000
-
-
-class HardwareClock:
-    """The PTP hardware clock of an interface: `id` for clock_gettime(2), until `close()`.
-
-    Raises XdpcapError where there is none, KernelError where it can't be opened.
-    """
-
-    def __init__(self, interface: str) -> None:
-        number = net.ptp_clock(interface)
-        if number is None:
-            raise XdpcapError(f"{interface} has no PTP hardware clock")
-        self.path = f"/dev/ptp{number}"
-        try:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as exc:
-            raise KernelError(f"open({self.path})", exc.errno or 0) from exc
-        self.id: int = dynamic_clock(self._descriptor)
-
-    def close(self) -> None:
-        """Close the device; safe to call again."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 def lacking(config: ReplayConfig, link: Link, queues: tuple[int, ...]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xdpcap import net
@@ -17,7 +17,8 @@ from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError
 from xdpcap.net import Link
 from xdpcap.net.rss import CRC32, TOEPLITZ, XOR
-from xdpcap.net.xsk_features import RX_HASH, RX_VLAN_TAG
+from xdpcap.net.xsk_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
+from xdpcap.time_stamps import HOST, DeviceTime, TimeStamps, choose
 from xdpcap.variants import Variant, asking_variants, mirror_variants, variants
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,24 @@ class Metadata:
 
     `hash_by` is "driver", "program", or "" for no hash; `hash_algorithm` the octet of epb_hash,
     -1 for no hash; `hash_key` the NIC's key. `vlan_tags`: the driver tells of tags that
-    the device took off.
+    the device took off. `time` says whose clock it is.
     """
 
     hash_by: str = ""
     hash_algorithm: int = -1
     hash_key: bytes = b""
     vlan_tags: bool = False
+    time: TimeStamps = HOST
 
     @property
     def driver_bits(self) -> int:
         """What the driver is asked: XDPCAP_DRIVER_*, which are numbered as netdev's."""
-        bits = RX_HASH if self.hash_by == "driver" else 0
-        return bits | (RX_VLAN_TAG if self.vlan_tags else 0)
+        asked = {
+            RX_TIMESTAMP: self.time.by_device,
+            RX_HASH: self.hash_by == "driver",
+            RX_VLAN_TAG: self.vlan_tags,
+        }
+        return sum(bit for bit, wanted in asked.items() if wanted)
 
     def options(self, link: Link) -> dict[str, Any]:
         """How to make the `Program` that finds it."""
@@ -77,9 +83,11 @@ class Metadata:
             return hashing
         return hashing | {"driver_metadata": self.driver_bits, "device": link.index}
 
-    def comments(self, variant: Variant) -> list[str]:
+    def comments(self, variant: Variant, device: DeviceTime | None = None) -> list[str]:
         """What a file says of its interface: whose clock and whose hash it is."""
         told = [CLOCK_COMMENTS[variant.clock_told]]
+        if device is not None:
+            told = [device.comment(told[0])]
         if self.hash_by == "program":
             told.append(OWN_HASH)
         elif self.hash_by == "driver":
@@ -108,7 +116,8 @@ def choices(
     Raises UsageError when what was asked of the driver is not to be had there.
     """
     if own is not None:
-        yield own, by_program(config, own)
+        time = choose(config, link, "the program is the user's own")
+        yield own, replace(by_program(config, own), time=time)
         return
     known = _from_driver(config, link) if mode == "native" else Metadata()
     if known.driver_bits:
@@ -116,8 +125,9 @@ def choices(
             yield variant, known
     if config.hash == "driver":
         raise UsageError(f"--hash driver: {_why_no_hash(config, link, mode)}; use --hash program")
+    time = choose(config, link, _why_not_asked(link, mode))
     for variant in mirror_variants() if config.mirror else variants():
-        yield variant, by_program(config, variant)
+        yield variant, replace(by_program(config, variant), time=time)
 
 
 def by_program(config: RecordConfig, variant: Variant) -> Metadata:
@@ -137,19 +147,25 @@ def _from_driver(config: RecordConfig, link: Link) -> Metadata:
     """
     offered = net.rx_metadata(link.index)
     tags = bool(offered & RX_VLAN_TAG)
+    time = choose(config, link)
     if config.format == "pcapng" and offered & RX_HASH and config.hash in ("auto", "driver"):
         found = net.rss(link.name)
         algorithm = ALGORITHMS.get(found.function, UNTOLD) if found is not None else UNTOLD
         if config.hash == "driver" or algorithm != UNTOLD:
-            return Metadata("driver", algorithm, found.key if found is not None else b"", tags)
+            key = found.key if found is not None else b""
+            return Metadata("driver", algorithm, key, tags, time)
     if config.format == "pcapng" and config.hash in ("auto", "program"):
-        return Metadata("program", ALGORITHMS[TOEPLITZ], vlan_tags=tags)
-    return Metadata(vlan_tags=tags)
+        return Metadata("program", ALGORITHMS[TOEPLITZ], vlan_tags=tags, time=time)
+    return Metadata(vlan_tags=tags, time=time)
 
 
 def _why_no_hash(config: RecordConfig, link: Link, mode: str) -> str:
+    if mode == "native" and not net.rx_metadata(link.index) & RX_HASH:
+        return f"{link.driver or 'the driver of ' + link.name} tells programs no hash"
+    return _why_not_asked(link, mode)
+
+
+def _why_not_asked(link: Link, mode: str) -> str:
     if mode != "native":
         return f"only a native program can ask a driver, and the mode is {mode}"
-    if not net.rx_metadata(link.index) & RX_HASH:
-        return f"{link.driver or 'the driver of ' + link.name} tells programs no hash"
     return f"the kernel took no program for {link.name} that asks its driver"

@@ -7,7 +7,7 @@ workers have ended.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from xdpcap._capture import SharedLimit
 from xdpcap._sink import StreamLock
@@ -30,7 +30,19 @@ def open_output(
     return DirectoryOutput(config, sources, report)
 
 
-def _interface_block(config: RecordConfig, link: Link, comments: Sequence[str]) -> bytes:
+class Described(NamedTuple):
+    """An interface for a file's header, and what is to be said of its packets.
+
+    `tsoffset_s` are the seconds that a reader adds to their times.
+    """
+
+    link: Link
+    comments: Sequence[str] = ()
+    tsoffset_s: int = 0
+
+
+def _interface_block(config: RecordConfig, described: Described) -> bytes:
+    link = described.link
     return headers.interface_block(
         snaplen=config.snaplen,
         name=link.name,
@@ -39,7 +51,8 @@ def _interface_block(config: RecordConfig, link: Link, comments: Sequence[str]) 
         speed_bps=link.speed_mbps * 1_000_000 if link.speed_mbps else None,
         filter=config.filter,
         os=headers.host_os(),
-        comments=comments,
+        comments=described.comments,
+        tsoffset_s=described.tsoffset_s,
     )
 
 
@@ -88,14 +101,14 @@ class DirectoryOutput:
         """Raise if files can't be written any more, as after giving up root."""
         check_directory(self._config.output)
 
-    def describe(self, links: Iterable[tuple[Link, Sequence[str]]]) -> None:
+    def describe(self, interfaces: Iterable[Described]) -> None:
         """Make the file headers from what the interfaces are and what is to be said of them."""
-        for link, comments in links:
+        for described in interfaces:
             if self._config.format == "pcap":
-                self._headers[link.name] = headers.pcap_header(self._config.snaplen)
+                header = headers.pcap_header(self._config.snaplen)
             else:
-                block = _interface_block(self._config, link, comments)
-                self._headers[link.name] = _section_header() + block
+                header = _section_header() + _interface_block(self._config, described)
+            self._headers[described.link.name] = header
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> FileChain:
         """The chain of one queue's files."""
@@ -157,14 +170,14 @@ class PipeOutput:
     def check(self) -> None:
         """An open pipe stays writable whoever we are."""
 
-    def describe(self, links: Iterable[tuple[Link, Sequence[str]]]) -> None:
+    def describe(self, interfaces: Iterable[Described]) -> None:
         """Write the headers of the stream."""
         if self._config.format == "pcap":
             self._pipe.write(headers.pcap_header(self._config.snaplen))
             return
         self._pipe.write(_section_header())
-        for link, comments in links:
-            self._pipe.write(_interface_block(self._config, link, comments))
+        for described in interfaces:
+            self._pipe.write(_interface_block(self._config, described))
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> PipeChain:
         """A queue's records on the pipe."""

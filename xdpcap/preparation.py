@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 
 from xdpcap import kernel, net
 from xdpcap.config import RecordConfig
-from xdpcap.errors import UsageError
+from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.filter import PacketFilter
 from xdpcap.frame_room import chosen_frame
 from xdpcap.net.guardian import Guardian
 from xdpcap.net.offloads import OffloadFixes
+from xdpcap.time_stamps import refused, stamping_change
 
 
 def admitted(config: RecordConfig, name: str, packet_filter: PacketFilter | None) -> net.Link:
@@ -37,11 +38,18 @@ def _taken_by(packet_filter: PacketFilter | None) -> Callable[[bytes], bool] | N
 
 def prepare(config: RecordConfig, links: Sequence[net.Link], guardian: Guardian) -> None:
     """Set on the interfaces what was asked for; raises XdpcapError where that can't be had."""
+    # What is refused, before anything is changed.
+    stamping = [change for link in links if (change := stamping_change(config, link))]
     if config.fix_offloads:
         guardian.make(OffloadFixes(_spoilers(config, links), config.netns))
     if config.rss == "symmetric":
         for link in links:
             guardian.make(net.SymmetricRss(link.name))
+    for change in stamping:
+        try:
+            guardian.make(change)
+        except XdpcapError as exc:
+            raise refused(config, str(exc)) from None
 
 
 def _spoilers(config: RecordConfig, links: Sequence[net.Link]) -> list[net.Spoiler]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from dataclasses import replace
 from typing import Any
 
 from xdpcap import dispatcher, kernel
@@ -17,6 +18,7 @@ from xdpcap.filter import for_build
 from xdpcap.metadata import Metadata, by_program, choices
 from xdpcap.net import Link
 from xdpcap.own_program import own_variant
+from xdpcap.time_stamps import choose
 from xdpcap.variants import Variant, variants
 
 log = logging.getLogger(__name__)
@@ -98,10 +100,15 @@ def _join(
     if joined is None:
         return None
     program, variant = joined
-    if config.hash == "driver":
+    try:
+        return program, variant, _of_a_member(config, link, variant)
+    except UsageError:
         program.close()
-        raise UsageError(
-            f"--hash driver: no driver answers a program in libxdp's dispatcher, which "
-            f"{link.name} has; use --hash program"
-        )
-    return program, variant, by_program(config, variant)
+        raise
+
+
+def _of_a_member(config: RecordConfig, link: Link, variant: Variant) -> Metadata:
+    why = f"no driver answers a program in libxdp's dispatcher, which {link.name} has"
+    if config.hash == "driver":
+        raise UsageError(f"--hash driver: {why}; use --hash program")
+    return replace(by_program(config, variant), time=choose(config, link, why))

@@ -25,7 +25,7 @@ from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.observer_attachment import ObserverAttachment
-from xdpcap.outputs import DirectoryOutput, PipeOutput, open_output
+from xdpcap.outputs import Described, DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
 from xdpcap.preparation import admitted, prepare
 from xdpcap.recorder import InterfaceRecorder
@@ -124,7 +124,7 @@ class Session:
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe([(a.link, a.comments) for a in attachments])
+        self._output.describe(Described(a.link, a.comments, a.tsoffset_s) for a in attachments)
         if config.rotate_interval_s is not None:
             # Before the first file begins, so that no boundary falls between the two.
             self._clock = RotationClock(

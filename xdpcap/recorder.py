@@ -80,7 +80,7 @@ class InterfaceRecorder:
         config = self._config
         chain.open_first(self._make_sink)
         assert chain.sink is not None
-        source = self.attachment.source(queue)
+        source, clock = self.attachment.source(queue), self.attachment.clock
         rotate_size = config.rotate_size_bytes or 0
         capture = Capture(
             source,
@@ -90,6 +90,8 @@ class InterfaceRecorder:
             interface_id=interface_id if config.to_stdout else 0,
             clock=self.attachment.variant.clock,
             hash_algorithm=self.attachment.metadata.hash_algorithm,
+            device_clock=0 if clock is None else clock.id,
+            device_time=self.attachment.metadata.time.in_device_time,
             batch=min(config.batch, source.rx_size),
             flush_interval_s=config.flush_interval_s,
             rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,

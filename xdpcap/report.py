@@ -54,6 +54,7 @@ def _interfaces(
             "attach_mode": verdict.attach_mode,
             "program": verdict.program or None,
             "counted_by": verdict.counted_by,
+            "time_stamp_type": verdict.time_stamp_type,
             "uncovered_passed": uncovered.get(name, 0),
             "queues": [row.reported() for row in rows if row.interface == name],
         }

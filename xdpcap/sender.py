@@ -16,7 +16,8 @@ from xdpcap._plan import Order, Plan
 from xdpcap._transmit import SendLimit, Transmitter
 from xdpcap._xsk import Xsk
 from xdpcap.errors import XdpcapError
-from xdpcap.launch_time import LEAD_NS, HardwareClock
+from xdpcap.hardware_clock import HardwareClock
+from xdpcap.launch_time import LEAD_NS
 from xdpcap.replay_config import ReplayConfig
 
 # How long completions are waited for at the end, and after a stop.

@@ -37,11 +37,13 @@ REPORTED = (
     "beyond_limit",
     "write_dropped",
     "unaccounted",
+    "device_stamped",
     "files",
 )
 # What tells one row from another; everything else is added up in a total.
 _LABELS = {
     *("interface", "queue", "zero_copy", "mirror", "attach_mode", "current_file", "missed"),
+    "clock_ahead_ns",
 }
 
 
@@ -49,10 +51,12 @@ _LABELS = {
 class QueueAccount:
     """One queue's account; counts are packets unless the name says bytes.
 
-    What the program counted has its bytes as well, of packets as they came.  The last
-    six are of the moment: the file being written, descriptors waiting in the RX
-    ring and its size, what has come in and gone to disk so far, and what the interface as
-    a whole has missed before any program ran (None when it does not say).
+    What the program counted has its bytes as well, of packets as they came.  Of those
+    received, `device_stamped` have the NIC's time.  The last
+    seven are of the moment: the file being written, descriptors waiting in the RX
+    ring and its size, what has come in and gone to disk so far, what the interface as
+    a whole has missed before any program ran (None when it does not say), and what the
+    clock of the files is ahead of UTC.
     """
 
     interface: str
@@ -85,6 +89,7 @@ class QueueAccount:
     write_dropped: int = 0
     in_flight: int = 0
     unaccounted: int = 0
+    device_stamped: int = 0
     files: int = 0
     current_file: str = ""
     ring_fill: int = 0
@@ -92,6 +97,7 @@ class QueueAccount:
     bytes_received: int = 0
     bytes_to_disk: int = 0
     missed: int | None = None
+    clock_ahead_ns: int = 0
 
     @property
     def accepted(self) -> int:

@@ -21,6 +21,7 @@ from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, XdpcapError
+from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
 from xdpcap.programs import attach_program
 from xdpcap.replay_config import ReplayConfig
@@ -53,7 +54,7 @@ class TxAttachment:
         self.program: Program | None = None
         self.xsks: dict[int, Xsk] = {}
         # The NIC's clock, when it is left the packets' times; and what the verdict says of it.
-        self.clock: launch_time.HardwareClock | None = None
+        self.clock: HardwareClock | None = None
         self.launch_time = ""
         self._dropped_before = tx_dropped(link.name)
         self._config = config
@@ -100,7 +101,7 @@ class TxAttachment:
         reason = launch_time.lacking(self._config, self.link, self.queues)
         if reason is None:
             try:
-                self.clock = launch_time.HardwareClock(self.link.name)
+                self.clock = HardwareClock(self.link.name)
                 if self.program is None:
                     self._attach("native")
                 for queue in self.queues:

@@ -33,7 +33,9 @@ class Verdict:
     `mtu` in bytes. `queues` are those recorded, `queue_count` is how many
     receive queues the interface has. `clock` names the clock of the timestamps
     and `metadata` tells who takes them: "program" for the XDP program, packet
-    by packet, "software" for the worker, "custom" for a user's program where it does.
+    by packet, "software" for the worker, "custom" for a user's program where it does, "device"
+    for the NIC. `time_stamp_type` is that of pcap-tstamp(7), and `why_host` what keeps the
+    NIC's times from being taken, "" where there is nothing to tell.
     `memory` is one line about UMEM and huge pages, or about rings. `mode` tells how packets are
     copied where they are not taken from the host, and `sample` what is left out. `program`
     names a user's program, "" for ours, `counted_by` is "program", or "worker" where the
@@ -53,6 +55,8 @@ class Verdict:
     metadata: str
     kernel: str
     memory: str
+    time_stamp_type: str = "host"
+    why_host: str = ""
     program: str = ""
     counted_by: str = "program"
     packets: str = ""

@@ -13,11 +13,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from xdpcap._copyrings cimport CopyRing
+from xdpcap._deviceclock cimport ahead_measure
 from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink
 from xdpcap._state cimport *
-from xdpcap._waiting cimport device_offset, utc_offset, waiting
+from xdpcap._waiting cimport set_offsets, utc_offset, waiting
 from xdpcap._xsk cimport Xsk
 
 from xdpcap.errors import KernelError
@@ -102,6 +103,9 @@ cdef class Capture:
         The octet of epb_hash for the hashes that come with packets; -1 for no hashes.
     device_clock : int
         clockid_t of the device's clock, when packets come with times in it; 0 for none.
+    device_time : bool
+        The records' times are to be in that clock as it is, those of packets without one
+        moved to it; otherwise all are in UTC.
     batch : int
         Descriptors taken at a time.
     flush_interval_s : float
@@ -120,7 +124,7 @@ cdef class Capture:
 
     def __cinit__(self, source not None, FileSink sink not None, *, str format="pcapng",
                   uint32_t snaplen=0, uint32_t interface_id=0, str clock="monotonic",
-                  int hash_algorithm=-1, int device_clock=0,
+                  int hash_algorithm=-1, int device_clock=0, bint device_time=False,
                   uint32_t batch=256,
                   double flush_interval_s=1.0, uint64_t rotate_size=0,
                   uint64_t rotate_packets=0, bint busy_poll=False, SharedLimit limit=None):
@@ -144,10 +148,12 @@ cdef class Capture:
         init_encoder(&self.c.encoder, FORMAT_PCAP if format == "pcap" else FORMAT_PCAPNG,
                      snaplen, interface_id, source.queue, hash_algorithm)
         self.c.clock = CLOCK_TAI if clock == "tai" else CLOCK_MONOTONIC
-        self.c.clock_offset_ns = utc_offset(self.c.clock)
+        self.c.utc_offset_ns = utc_offset(self.c.clock)
         self.c.device_clock.id = device_clock
-        if device_clock:
-            self.c.device_offset_ns = device_offset(&self.c.device_clock)
+        self.c.device_time = device_time
+        if device_clock and not ahead_measure(&self.c.device_clock):
+            raise KernelError(f"clock_gettime({device_clock})", errno)
+        set_offsets(&self.c)
         self.c.flush_interval_ns = <uint64_t>(flush_interval_s * 1e9)
         self.c.rotate_size = rotate_size
         self.c.rotate_packets = rotate_packets
@@ -243,13 +249,18 @@ cdef class Capture:
 
     @property
     def packet_times_ns(self):
-        """UTC of the first and of the last packet recorded; 0 for none."""
+        """The first and the last packet recorded, in the records' clock; 0 for none."""
         return self.c.first_ts_ns, self.c.last_ts_ns
 
     @property
     def clock_offset_ns(self):
         """UTC minus the program's clock, as last measured."""
-        return self.c.clock_offset_ns
+        return self.c.utc_offset_ns
+
+    @property
+    def file_ahead_ns(self):
+        """The records' clock minus UTC, as last measured: 0 unless they have the device's."""
+        return self.c.file_ahead_ns
 
     def close(self):
         """Free what is the loop's own; safe to call again."""

@@ -1,7 +1,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
-# One look at a device's clock between two at CLOCK_MONOTONIC, all in ns.
+# One look at a device's clock between two at the system's, all in ns.
 cdef struct ClockReading:
     int64_t before
     int64_t device
@@ -10,11 +10,14 @@ cdef struct ClockReading:
 
 cdef struct DeviceClock:
     int id                  # clockid_t
-    int64_t offset_ns       # what to add to CLOCK_MONOTONIC
+    int64_t offset_ns       # what to add to the system's clock
     uint64_t stale_ns       # when to measure again, CLOCK_MONOTONIC
+    int way                 # how it is compared with CLOCK_REALTIME: the best that it has
+    bint known              # there is such an offset
 
 
 cdef bint clock_measure(DeviceClock *clock) noexcept nogil
+cdef bint ahead_measure(DeviceClock *clock) noexcept nogil
 
 
 cdef inline void clock_refresh(DeviceClock *clock, uint64_t now) noexcept nogil:

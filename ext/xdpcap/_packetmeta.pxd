@@ -53,7 +53,7 @@ cdef inline uint32_t meta_growth(const CaptureState *c, const xdpcap_meta *meta)
 
 
 cdef inline int64_t take_extras(CaptureState *c, const xdpcap_meta *meta, uint32_t *tag) noexcept nogil:
-    """What only some programs say: hash and VLAN tag; returns the offset of the time to UTC."""
+    """What only some programs say: hash, VLAN tag, whose time; returns what to add to that."""
     if meta.flags & XDPCAP_META_HASH:
         encode_hash(&c.encoder, meta.hash)
     if meta.flags & XDPCAP_META_VLAN:
@@ -66,7 +66,7 @@ cdef inline int64_t take_extras(CaptureState *c, const xdpcap_meta *meta, uint32
 
 cdef inline uint64_t take_meta(CaptureState *c, xdpcap_meta *meta, uint32_t *origlen,
                                uint32_t *tag) noexcept nogil:
-    """The packet's time in UTC and its length on the wire, from its metadata.
+    """The packet's time in the file's clock and its length on the wire, from its metadata.
 
     `tag` gets the VLAN tag that the device took off the packet, where it took one.
     The mark is wiped, because copy mode reuses the memory and a later packet may come
@@ -75,7 +75,7 @@ cdef inline uint64_t take_meta(CaptureState *c, xdpcap_meta *meta, uint32_t *ori
     cdef int64_t offset_ns = c.clock_offset_ns
     if meta == NULL:
         c.no_meta += 1
-        return clock_ns(CLOCK_REALTIME)
+        return <uint64_t>(<int64_t>clock_ns(CLOCK_REALTIME) + c.file_ahead_ns)
     meta.magic = 0
     if meta.flags & XDPCAP_META_ORIGLEN and meta.origlen > origlen[0]:
         origlen[0] = meta.origlen
@@ -83,4 +83,4 @@ cdef inline uint64_t take_meta(CaptureState *c, xdpcap_meta *meta, uint32_t *ori
         offset_ns = take_extras(c, meta, tag)
     if meta.flags & XDPCAP_META_TS:
         return <uint64_t>(<int64_t>meta.ts_ns + offset_ns)
-    return clock_ns(CLOCK_REALTIME)
+    return <uint64_t>(<int64_t>clock_ns(CLOCK_REALTIME) + c.file_ahead_ns)

@@ -154,7 +154,7 @@ cdef class Simulation:
         init_encoder(&self.c.encoder, FORMAT_PCAP if format == "pcap" else FORMAT_PCAPNG,
                      0, 0, queue)
         self.c.clock = CLOCK_MONOTONIC
-        self.c.clock_offset_ns = utc_offset(CLOCK_MONOTONIC)
+        self.c.utc_offset_ns = self.c.clock_offset_ns = utc_offset(CLOCK_MONOTONIC)
         self.c.flush_interval_ns = <uint64_t>(flush_interval_s * 1e9)
         # All frames are the driver's at first.
         for number in range(ring_size):

@@ -40,9 +40,13 @@ cdef struct CaptureState:
     int stop
     int rotate
     int clock
-    int64_t clock_offset_ns     # UTC minus the program's clock
-    DeviceClock device_clock    # of hardware times; its id is 0 where none are converted
-    int64_t device_offset_ns    # UTC minus the device's clock; 0 leaves its times as they are
+    int64_t utc_offset_ns       # UTC minus the program's clock
+    DeviceClock device_clock    # of hardware times; its id is 0 where there are none
+    bint device_time            # the file's times are in the device's clock, not in UTC
+    # What follows from them, see set_offsets().
+    int64_t clock_offset_ns     # the file's clock minus the program's
+    int64_t device_offset_ns    # the file's clock minus the device's
+    int64_t file_ahead_ns       # the file's clock minus UTC
     uint64_t clock_due_ns
     uint64_t statistics_due_ns
     uint64_t dropped_seen

@@ -11,7 +11,7 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._copyrings cimport bytes_waiting
-from xdpcap._deviceclock cimport DeviceClock, clock_refresh
+from xdpcap._deviceclock cimport ahead_measure
 from xdpcap._stages cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
 from xdpcap._state cimport CaptureState
 from xdpcap._socketcalls cimport read_statistics
@@ -85,10 +85,12 @@ cdef int64_t utc_offset(int clock) noexcept nogil:
     return offset
 
 
-cdef int64_t device_offset(DeviceClock *clock) noexcept nogil:
-    """UTC minus the device's clock, by way of CLOCK_MONOTONIC."""
-    clock_refresh(clock, clock_ns(CLOCK_MONOTONIC))
-    return utc_offset(CLOCK_MONOTONIC) - clock.offset_ns
+cdef void set_offsets(CaptureState *c) noexcept nogil:
+    """From what is known of the clocks: what to add to a time for the clock of the file."""
+    cdef int64_t ahead = c.device_clock.offset_ns if c.device_clock.id else 0
+    c.file_ahead_ns = ahead if c.device_time else 0
+    c.device_offset_ns = c.file_ahead_ns - ahead
+    c.clock_offset_ns = c.utc_offset_ns + c.file_ahead_ns
 
 
 cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
@@ -105,10 +107,12 @@ cdef void periodic(CaptureState *c, uint64_t now) noexcept nogil:
             c.dropped_seen = dropped
     if now >= c.clock_due_ns:
         c.clock_due_ns = now + CLOCK_EVERY_NS
-        c.clock_offset_ns = utc_offset(c.clock)
+        c.utc_offset_ns = utc_offset(c.clock)
+        set_offsets(c)
     # A NIC's clock drifts by microseconds a second where nobody steers it.
     if c.device_clock.id and now >= c.device_clock.stale_ns:
-        c.device_offset_ns = device_offset(&c.device_clock)
+        ahead_measure(&c.device_clock)
+        set_offsets(c)
 
 
 # ---------------------------------------------------------------- waiting

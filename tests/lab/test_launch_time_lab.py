@@ -21,7 +21,7 @@ from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
-from xdpcap import kernel, launch_time, net
+from xdpcap import kernel, launch_time, net, tx_attachment
 from xdpcap.errors import UsageError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
@@ -231,7 +231,7 @@ def test_what_is_refused_at_the_last_moment_leaves_sockets_as_without_the_option
             Clock.closed = True
 
     monkeypatch.setattr(launch_time, "lacking", lambda *_: None)
-    monkeypatch.setattr(launch_time, "HardwareClock", Clock)
+    monkeypatch.setattr(tx_attachment, "HardwareClock", Clock)
     config = ReplayConfig(files=("a.pcap",), interface="tx0", launch_time=True)
 
     def attach() -> None:

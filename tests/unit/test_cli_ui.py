@@ -96,6 +96,12 @@ def test_the_verdict_tells_queues_apart_and_those_that_are_missing() -> None:
     assert "by the worker" in text
 
 
+def test_a_time_that_is_not_the_nics_is_told_of_with_the_reason_below_the_clock() -> None:
+    with screen() as shown:
+        shown.ui.verdict(verdict(why_host="receive time stamping is off"))
+    assert shown.lines[-1] == "           not the NIC's time: receive time stamping is off"
+
+
 def test_a_spoiler_comes_with_its_command_in_one_piece() -> None:
     command = "ip netns exec a-namespace ethtool --offload a-long-interface lro off rxvlan off"
     with screen(width=40) as shown:
@@ -162,6 +168,16 @@ def test_packets_beyond_the_limit_are_explained_and_no_loss() -> None:
         shown.ui.finish(report(account(redirected=1234, beyond_limit=234)))
     assert shown.lines[-1] == "  234 came after the limit was reached and are in no file"
     assert "0 packets dropped by kernel" in shown.lines
+
+
+@pytest.mark.parametrize("kind", ["host", "adapter", "adapter_unsynced"])
+def test_the_summary_tells_packets_apart_that_the_nic_stamped_where_it_was_to(kind: str) -> None:
+    told = report(account(received=1000, device_stamped=990), account(1, received=34))
+    told["interfaces"][0]["time_stamp_type"] = kind
+    with screen() as shown:
+        shown.ui.finish(told)
+    line = "  eth0: 990 received packets have the NIC's time, 44 do not"
+    assert (line in shown.lines) == (kind != "host")
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

@@ -16,6 +16,7 @@ from refusals import accepted, refusal_of
 
 from xdpcap.config import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.program_file import ProgramFile
 from xdpcap.savefile import names
 from xdpcap.units import KIB, MIB
 
@@ -259,6 +260,27 @@ def test_quiet_has_no_use_for_a_statistics_interval() -> None:
 
 def test_the_default_name_is_the_one_that_names_are_made_by() -> None:
     assert GOOD.name_template == names.DEFAULT_TEMPLATE
+
+
+@pytest.mark.parametrize("kind", ["adapter", "adapter_unsynced"])
+@pytest.mark.parametrize(
+    ("options", "other"),
+    [
+        ({"xdp_hook": 7}, "--xdp-hook"),
+        ({"bpf": {"eth0": ProgramFile("mine.o", None)}}, "--bpf"),
+        ({"attach": "generic"}, "--attach generic"),
+    ],
+)
+def test_the_nics_times_are_asked_for_by_xdpcaps_own_native_program_alone(
+    kind: str, options: dict[str, Any], other: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        replace(GOOD, time_stamp_type=kind, **options).validate()
+    assert str(refused.value) == (
+        f"-j {kind} with {other}: that program asks no driver for times; drop one of them"
+    )
+    for other_kind in ("auto", "host"):
+        replace(GOOD, time_stamp_type=other_kind, **options).validate()
 
 
 numbers = st.integers(-(1 << 64), 1 << 64)

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap._deviceclock import best_offset, dynamic_clock, measured_offset
+from xdpcap._deviceclock import Ahead, best_offset, dynamic_clock, measured_offset
 
 from xdpcap.errors import KernelError
 
@@ -72,3 +72,41 @@ def test_the_id_of_a_device_is_that_of_the_kernels_macro():
 def test_a_descriptor_that_is_no_clock_is_an_error(tmp_path):
     with (tmp_path / "file").open("w") as file, pytest.raises(KernelError, match="clock_gettime"):
         measured_offset(dynamic_clock(file.fileno()))
+
+
+# --- against UTC
+
+
+@pytest.mark.parametrize("clock", [time.CLOCK_REALTIME, time.CLOCK_TAI, time.CLOCK_BOOTTIME])
+def test_what_a_clock_is_ahead_of_utc_is_found_by_calls_where_no_driver_reads_it(clock):
+    ahead = Ahead(clock)
+    found = ahead.measure()
+    assert ahead.way == "by calls"
+    now = time.clock_gettime_ns(clock) - time.time_ns()
+    assert abs(found - now) < 50_000_000
+
+
+@given(st.integers(-DAY_NS, 20_000 * DAY_NS), ways)
+def test_of_clocks_a_constant_apart_no_reading_leads_away_from_it(offset, ways):
+    clock, ahead, found = FakeClock(DAY_NS, offset), Ahead(time.CLOCK_TAI), None
+    for way in ways:
+        before, found = found, ahead.follow(*clock.reading(*way))
+        assert found == before or abs(found - offset) <= sum(way) // 2 + 1
+
+
+def test_what_no_reading_contradicts_stays_as_it_is_to_the_nanosecond_and_drift_is_followed():
+    clock, ahead = FakeClock(DAY_NS, 37 * 10**9), Ahead(time.CLOCK_TAI)
+    first = ahead.follow(*clock.reading(500, 500))
+    assert first == 37 * 10**9
+    # Read with all the noise that there is: half of the time that it takes, either way.
+    assert {ahead.follow(*clock.reading(*way)) for way in [(0, 1000), (1000, 0), (3, 900)]} == {
+        first
+    }
+    for _ in range(10):
+        clock.offset += 1000
+        assert abs(ahead.follow(*clock.reading(400, 600)) - clock.offset) <= 501
+
+
+def test_a_clock_that_can_not_be_read_is_an_error_for_utc_too(tmp_path):
+    with (tmp_path / "file").open("w") as file, pytest.raises(KernelError, match="clock_gettime"):
+        Ahead(dynamic_clock(file.fileno())).measure()

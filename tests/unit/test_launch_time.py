@@ -1,16 +1,13 @@
-"""--launch-time: what lacks is named, the plainest first; and the clock where nothing does."""
+"""--launch-time: what lacks is named, the plainest first."""
 
 from __future__ import annotations
 
-import errno
 import os
-import time
 from dataclasses import replace
 
 import pytest
 
 from xdpcap import kernel, launch_time, net
-from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.net import Link
 from xdpcap.replay_config import ReplayConfig
 
@@ -66,32 +63,3 @@ def test_the_verdicts_words_say_who_keeps_the_times():
         "not handed to the NIC: the driver veth does not offer it; "
         "the sender waits for each packet's time"
     )
-
-
-# -- the clock --------------------------------------------------------------------------------
-
-
-def test_an_interface_without_a_hardware_clock_is_named():
-    with pytest.raises(XdpcapError, match=r"^lo has no PTP hardware clock$"):
-        launch_time.HardwareClock("lo")
-
-
-def test_a_clock_that_can_not_be_opened_is_an_error_with_its_path(monkeypatch):
-    monkeypatch.setattr(net, "ptp_clock", lambda name: 987654)
-    with pytest.raises(KernelError, match=r"open\(/dev/ptp987654\): ENOENT") as failed:
-        launch_time.HardwareClock("eth1")
-    assert failed.value.errno == errno.ENOENT
-
-
-def test_the_clocks_id_is_that_of_its_open_descriptor_until_it_is_closed(monkeypatch):
-    opened = os.open(os.devnull, os.O_RDONLY)
-    monkeypatch.setattr(net, "ptp_clock", lambda name: 3)
-    monkeypatch.setattr(launch_time.os, "open", lambda path, flags: opened)
-    clock = launch_time.HardwareClock("eth1")
-    assert (clock.path, clock.id) == ("/dev/ptp3", (~opened << 3) | 3)
-    with pytest.raises(OSError, match="Invalid argument"):
-        time.clock_gettime(clock.id)  # /dev/null is no clock
-    clock.close()
-    clock.close()
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(opened)

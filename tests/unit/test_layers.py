@@ -40,7 +40,7 @@ FLOORS = {
         "nic_attachment",
         "own_program",
         *("feed", "sender", "split", "tx_attachment", "launch_time", "packet_source"),
-        *("filter_file", "metadata", "programs"),
+        *("filter_file", "metadata", "programs", "time_stamps", "hardware_clock"),
     },
     4: {
         *("_capture", "_loop", "_waiting", "_state", "_packetmeta", "_simulate", "_bench"),
@@ -92,6 +92,10 @@ NEIGHBOURS = {
     *(("programs", "metadata"), ("attachment", "metadata")),
     *(("nic_attachment", "metadata"), ("observer_attachment", "metadata")),
     ("dispatcher", "pins"),  # where word is left of a user's member
+    # Whose clock their times are by, and that of a NIC.
+    *((part, "time_stamps") for part in ("attachment", "metadata", "programs")),
+    *((part, "hardware_clock") for part in ("time_stamps", "attachment")),
+    *((part, "hardware_clock") for part in ("launch_time", "sender", "tx_attachment")),
     ("dispatcher", "dispatcher_guardian"),  # ... and is taken out by a process of its own
     ("tx_attachment", "launch_time"),  # sockets that leave the time to the NIC
     ("sender", "launch_time"),  # ... and by which clock

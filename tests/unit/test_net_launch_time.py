@@ -132,7 +132,7 @@ def test_the_loopback_has_no_hardware_clock():
 @pytest.mark.parametrize(("index", "found"), [(0, 0), (3, 3), (-1, None)])
 def test_the_clocks_number_is_the_phc_index_of_the_timestamping_info(monkeypatch, index, found):
     info = struct.pack("=IIi", ethtool.ETHTOOL_GET_TS_INFO, 0x5F, index) + bytes(32)
-    assert len(info) == ethtool.TS_INFO_SIZE
+    assert len(info) == ethtool.TS_INFO.size
     monkeypatch.setattr(ethtool, "_answer", lambda *_: info)
     assert net.ptp_clock("eth7") == found
 

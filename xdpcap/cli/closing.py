@@ -5,7 +5,7 @@ The report is the dictionary that `--json` prints; `docs/record.md` describes it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -90,6 +90,7 @@ def closing_view(report: Mapping[str, Any], glyphs: Glyphs, width: int) -> list[
     if report["files"]:
         parts.append(_files(report["files"], glyphs))
     parts.append(Text("\n".join(closing_lines(total))))
+    parts += [Text(line, style="dim") for line in _stamp_lines(report["interfaces"])]
     if total["beyond_limit"]:
         late = f"  {total['beyond_limit']} came after the limit was reached and are in no file"
         parts.append(Text(late, style="dim"))
@@ -126,6 +127,17 @@ def duration_s(report: Mapping[str, Any]) -> float:
 
 def _sum(total: Account, *names: str) -> int:
     return sum(total.get(name, 0) for name in names)
+
+
+def _stamp_lines(interfaces: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of interfaces with the NIC's times: how many packets have them, and how many the host's."""
+    for interface in interfaces:
+        if interface["time_stamp_type"] == "host":
+            continue
+        name, queues = interface["name"], interface["queues"]
+        stamped = sum(queue["device_stamped"] for queue in queues)
+        rest = sum(queue["received"] for queue in queues) - stamped
+        yield f"  {name}: {stamped} received packets have the NIC's time, {rest} do not"
 
 
 def _counted(count: int, what: str) -> str:

@@ -13,6 +13,7 @@ from xdpcap.verdict import QueueVerdict, Verdict
 LABEL_WIDTH = 9
 STAMPED_BY = {
     "program": "one stamp a packet, by the XDP program",
+    "device": "one stamp a packet, by the NIC; by the XDP program where it gives none",
     "software": "stamped by the worker when it takes the packet",
     "custom": "by the program where it writes struct xdpcap_meta, else by the worker",
 }
@@ -40,7 +41,10 @@ def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
         lines.append(labelled("sample", Text(verdict.sample)))
     lines.append(labelled("memory", Text(verdict.memory)))
     stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
-    lines.append(labelled("clock", Text(f"{verdict.clock}, {stamped}")))
+    clock = [Text(f"{verdict.clock}, {stamped}")]
+    if verdict.why_host:
+        clock.append(Text(f"not the NIC's time: {verdict.why_host}", style="dim"))
+    lines += _labelled("clock", clock)
     if verdict.filter:
         lines.append(labelled("filter", Text(verdict.filter)))
     if verdict.rss:

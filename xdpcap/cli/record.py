@@ -25,7 +25,16 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import FORMATS, HASHES, HOOKS, RSS, SAMPLES, UNMATCHED, RecordConfig
+from xdpcap.config import (
+    FORMATS,
+    HASHES,
+    HOOKS,
+    RSS,
+    SAMPLES,
+    TIME_STAMP_TYPES,
+    UNMATCHED,
+    RecordConfig,
+)
 from xdpcap.errors import UsageError
 from xdpcap.program_file import sources
 
@@ -152,6 +161,12 @@ _section = partial(section, RecordConfig)
         "Each packet's flow hash: the driver's, the program's (both directions have one), auto "
         "or off.",
         takes(click.Choice(HASHES), "WHOSE"),
+    ),
+    (
+        "time_stamp_type",
+        ("-j", "--time-stamp-type"),
+        "Whose clock: host, adapter (the NIC's, in UTC), adapter_unsynced (as it is), or auto.",
+        takes(click.Choice(TIME_STAMP_TYPES), "TYPE"),
     ),
 )
 @_section(

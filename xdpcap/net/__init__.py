@@ -26,6 +26,11 @@ from xdpcap.net.link import (
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.rss import Rss, SymmetricRss, rss
+from xdpcap.net.timestamping import (
+    ReceiveStamping,
+    can_stamp_everything,
+    stamps_everything,
+)
 from xdpcap.net.watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
 from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time, rx_metadata
 
@@ -37,10 +42,12 @@ __all__ = [
     "LinkWatch",
     "OffloadFixes",
     "Promiscuous",
+    "ReceiveStamping",
     "Rss",
     "Spoiler",
     "SymmetricRss",
     "await_carrier",
+    "can_stamp_everything",
     "channels",
     "choose_queues",
     "claims_zero_copy",
@@ -59,6 +66,7 @@ __all__ = [
     "rx_queue_count",
     "rx_queues_allocated",
     "spoilers",
+    "stamps_everything",
     "timed_queues",
     "tx_dropped",
     "wait_for_carrier",

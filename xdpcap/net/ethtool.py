@@ -35,9 +35,9 @@ ETHTOOL_GDRVINFO = 0x3
 DRVINFO_SIZE = 196
 DRVINFO_DRIVER = slice(4, 36)
 ETHTOOL_GET_TS_INFO = 0x41
-# struct ethtool_ts_info: 44 bytes, phc_index behind the command and so_timestamping.
-TS_INFO_SIZE = 44
-TS_INFO_PHC_INDEX = 8
+# struct ethtool_ts_info: command, so_timestamping, phc_index, tx_types, three reserved words,
+# rx_filters, three more.
+TS_INFO = struct.Struct("=IIiI12xI12x")
 CHANNEL_COUNTS = (
     "rx_count",
     "tx_count",
@@ -97,11 +97,19 @@ def driver(name: str) -> str:
 
 def ptp_clock(name: str) -> int | None:
     """N of the device's PTP hardware clock /dev/ptpN; None when it has none."""
-    answer = _answer(name, "timestamping", ETHTOOL_GET_TS_INFO, TS_INFO_SIZE)
-    if answer is None:
-        return None
-    (index,) = struct.unpack_from("=i", answer, TS_INFO_PHC_INDEX)
-    return index if index >= 0 else None
+    info = _ts_info(name)
+    return info[2] if info is not None and info[2] >= 0 else None
+
+
+def receive_filters(name: str) -> int:
+    """Which packets the device can be told to stamp: bits, numbered as hwtstamp_rx_filters."""
+    info = _ts_info(name)
+    return info[4] if info is not None else 0
+
+
+def _ts_info(name: str) -> tuple[int, ...] | None:
+    answer = _answer(name, "timestamping", ETHTOOL_GET_TS_INFO, TS_INFO.size)
+    return None if answer is None else TS_INFO.unpack(answer)
 
 
 def _answer(name: str, question: str, command: int, size: int) -> bytes | None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from xdpcap import outliving
 from xdpcap.net.offloads import OffloadFixes
 from xdpcap.net.rss import SymmetricRss
+from xdpcap.net.timestamping import ReceiveStamping
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Change(Restorable, Protocol):
 KINDS: dict[str, Callable[[list[Any]], Restorable]] = {
     OffloadFixes.kind: OffloadFixes.planned,
     SymmetricRss.kind: SymmetricRss.planned,
+    ReceiveStamping.kind: ReceiveStamping.planned,
 }
 
 

@@ -50,6 +50,7 @@ def interface_block(
     mac: bytes | None = None,
     speed_bps: int | None = None,
     tsresol: int = 9,
+    tsoffset_s: int = 0,
     filter: str | None = None,
     os: str | None = None,
     comments: Sequence[str] = (),
@@ -57,8 +58,9 @@ def interface_block(
     """Interface Description Block (4.2).
 
     `snaplen` in bytes, 0 for no limit. `tsresol` is the negative power of ten
-    that timestamps count in (9: nanoseconds). `filter` is a pcap-filter
-    expression. What is None, empty or unknown (a speed of 0) is left out.
+    that timestamps count in (9: nanoseconds), `tsoffset_s` what is to be added
+    to them. `filter` is a pcap-filter
+    expression. What is None, empty, 0 or unknown (a speed of 0) is left out.
     """
     if mac is not None and len(mac) != 6:
         raise ValueError(f"a MAC address has 6 bytes, not {len(mac)}")
@@ -73,6 +75,8 @@ def interface_block(
         # The leading 0 says that a libpcap expression follows (the draft's example for if_filter).
         options += _option(11, b"\0" + _utf8(filter, _OPTION_LENGTH_MAX - 1))
     options += _text(12, os)
+    if tsoffset_s:
+        options += _option(14, struct.pack("<q", tsoffset_s))
     return _block(INTERFACE_DESCRIPTION, struct.pack("<HHI", linktype, 0, snaplen), options)
 
 

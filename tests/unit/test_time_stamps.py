@@ -1,0 +1,166 @@
+"""-j: whose clock it is by what NIC, driver and command line have; and the clock itself."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from xdpcap import hardware_clock, net, time_stamps
+from xdpcap.config import RecordConfig
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.net import Link
+from xdpcap.time_stamps import DeviceTime, choose, stamping_change
+
+CONFIG = RecordConfig(interfaces=("eth1",), output="captures")
+LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "ice", 1000, "", 0, None, None)
+SECOND_NS = 10**9
+
+
+class Clock:
+    """In place of the NIC's."""
+
+    def __init__(self, interface: str) -> None:
+        assert interface == "eth1"
+
+    def ahead_ns(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+class NoClock(Clock):
+    def __init__(self, interface: str) -> None:
+        raise XdpcapError(f"{interface} has no PTP hardware clock")
+
+
+class Unreadable(Clock):
+    def ahead_ns(self) -> int:
+        raise KernelError("clock_gettime(-37)", errno.ENODEV)
+
+
+@pytest.fixture
+def nic(monkeypatch):
+    """A NIC that lacks nothing; the test takes something away."""
+    monkeypatch.setattr(net, "rx_metadata", lambda index: 1 if index == LINK.index else 0)
+    monkeypatch.setattr(time_stamps, "HardwareClock", Clock)
+    monkeypatch.setattr(net, "stamps_everything", lambda name: True)
+    monkeypatch.setattr(net, "can_stamp_everything", lambda name: True)
+    return monkeypatch
+
+
+def chosen(kind: str, refusal: str | None = None):
+    return choose(replace(CONFIG, time_stamp_type=kind), LINK, refusal)
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    [("auto", "adapter"), ("host", "host")] + [(k, k) for k in ("adapter", "adapter_unsynced")],
+)
+def test_a_nic_that_lacks_nothing_stamps_unless_the_host_is_to(nic, kind, taken):
+    found = chosen(kind)
+    assert (found.type, found.why_host) == (taken, "")
+    assert found.by_device == (taken != "host")
+    assert found.in_device_time == (taken == "adapter_unsynced")
+
+
+LACKS = [
+    ("clock", NoClock, "eth1 has no PTP hardware clock"),
+    ("clock", Unreadable, "clock_gettime(-37): ENODEV"),
+    ("stamping", False, "receive time stamping is off in the NIC, -j adapter turns it on"),
+    ("refusal", None, "the program mirrors"),
+]
+
+
+@pytest.mark.parametrize(("what", "how", "why"), LACKS, ids=[why for *_, why in LACKS])
+def test_what_lacks_is_why_the_host_stamps_or_why_it_is_refused(nic, what, how, why):
+    if what == "clock":
+        nic.setattr(time_stamps, "HardwareClock", how)
+    elif what == "stamping":
+        nic.setattr(net, "stamps_everything", lambda name: how)
+    refusal = why if what == "refusal" else None
+    found = chosen("auto", refusal)
+    assert found.type == "host" and found.why_host.startswith(why)
+    assert chosen("host", refusal) == time_stamps.HOST
+    for kind in ("adapter", "adapter_unsynced"):
+        with pytest.raises(UsageError, match=f"^-j {kind}: .*; use -j host$") as refused:
+            chosen(kind, refusal)
+        assert why in str(refused.value)
+
+
+def test_where_the_driver_tells_no_time_nobody_is_told_why_unless_it_was_asked_for(nic):
+    nic.setattr(net, "rx_metadata", lambda index: 2 | 4)
+    assert chosen("auto") == time_stamps.HOST
+    with pytest.raises(UsageError, match=r"^-j adapter: ice tells programs no receive time on"):
+        chosen("adapter")
+
+
+def test_a_nic_is_changed_only_where_its_times_are_asked_for_and_to_be_had(nic):
+    assert stamping_change(CONFIG, LINK) is None
+    asked = replace(CONFIG, time_stamp_type="adapter")
+    assert isinstance(stamping_change(asked, LINK), net.ReceiveStamping)
+    nic.setattr(net, "can_stamp_everything", lambda name: False)
+    assert stamping_change(asked, LINK) is not None  # it is on, and stays on
+    nic.setattr(net, "stamps_everything", lambda name: False)
+    with pytest.raises(UsageError, match=r"^-j adapter: the NIC of eth1 does not stamp every"):
+        stamping_change(asked, LINK)
+
+
+# -- what is told -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ahead_ns", "tsoffset_s", "told"),
+    [
+        (0, 0, "0.000000000 s ahead of UTC"),
+        (499_999_999, 0, "0.499999999 s ahead of UTC"),
+        (37 * SECOND_NS + 12, -37, "37.000000012 s ahead of UTC"),
+        (37 * SECOND_NS - 12, -37, "36.999999988 s ahead of UTC"),
+        (-1_700_000_000 * SECOND_NS - 1, 1_700_000_000, "1700000000.000000001 s behind UTC"),
+    ],
+)
+def test_whole_seconds_bring_a_clock_as_it_is_nearest_to_utc(ahead_ns, tsoffset_s, told):
+    raw = DeviceTime("/dev/ptp3", ahead_ns, raw=True)
+    assert raw.tsoffset_s == tsoffset_s
+    assert raw.told == f"/dev/ptp3 of the NIC as it is, {told}"
+    comment = raw.comment("time: CLOCK_TAI")
+    assert f"by its clock /dev/ptp3 as it is, {told} at the start" in comment
+    assert ("if_tsoffset" in comment) == bool(tsoffset_s)
+    assert f"{tsoffset_s:+} s" in comment or not tsoffset_s
+    moved = DeviceTime("/dev/ptp3", ahead_ns, raw=False)
+    assert moved.tsoffset_s == 0 and "if_tsoffset" not in moved.comment("time: CLOCK_TAI")
+
+
+# -- the clock --------------------------------------------------------------------------------
+
+
+def test_an_interface_without_a_hardware_clock_is_named():
+    with pytest.raises(XdpcapError, match=r"^lo has no PTP hardware clock$"):
+        hardware_clock.HardwareClock("lo")
+
+
+def test_a_clock_that_can_not_be_opened_is_an_error_with_its_path(monkeypatch):
+    monkeypatch.setattr(net, "ptp_clock", lambda name: 987654)
+    with pytest.raises(KernelError, match=r"open\(/dev/ptp987654\): ENOENT") as failed:
+        hardware_clock.HardwareClock("eth1")
+    assert failed.value.errno == errno.ENOENT
+
+
+def test_the_clocks_id_is_that_of_its_open_descriptor_until_it_is_closed(monkeypatch):
+    opened = os.open(os.devnull, os.O_RDONLY)
+    monkeypatch.setattr(net, "ptp_clock", lambda name: 3)
+    monkeypatch.setattr(hardware_clock.os, "open", lambda path, flags: opened)
+    clock = hardware_clock.HardwareClock("eth1")
+    assert (clock.path, clock.id) == ("/dev/ptp3", (~opened << 3) | 3)
+    with pytest.raises(OSError, match="Invalid argument"):
+        time.clock_gettime(clock.id)  # /dev/null is no clock
+    clock.close()
+    clock.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened)
+    with pytest.raises(KernelError, match="clock_gettime"):
+        clock.ahead_ns()
