@@ -28,3 +28,6 @@ VETH_CHANNELS = since((5, 15), "channels of a veth")
 FRAGS = since((5, 18), "a program for packets of several buffers")
 TAI = since((6, 1), "bpf_ktime_get_tai_ns()")
 MULTI_BUFFER = since((6, 6), "packets of several frames")
+# What a driver can be asked for is told (netdev family); a VLAN tag is among it.
+DRIVER_HASH = since((6, 6), "a driver's hash")
+DRIVER_TAGS = since((6, 8), "a driver's VLAN tags")

@@ -11,6 +11,7 @@ import pytest
 from accounts import check_books
 from captured import contents
 from inside import in_receiver
+from since import FRAGS
 from sniffing import Tcpdump
 from test_program import PROGRAMS, QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
 from xdpcap._bpf import Program
@@ -119,6 +120,7 @@ def test_the_program_passes_when_the_word_is_too_old_and_takes_again_when_it_is_
         handle.close()
 
 
+@FRAGS
 @in_receiver
 def test_a_word_that_is_too_old_passes_what_a_filter_would_take_or_drop(lab):
     path = str(PROGRAMS / "record_frags.bpf.o")

@@ -14,6 +14,7 @@ import pytest
 from elsewhere import MIRROR_BUILDS
 from looking import Looker
 from observed import attached, promiscuity
+from since import DRIVER_TAGS
 from sniffing import Tcpdump
 from tagging import send_skbs, tag_what_leaves, tagged
 from xdpcap._bpf import Attached
@@ -59,6 +60,7 @@ def test_every_packet_is_a_line_and_stays_with_the_host(lab, tmp_path, build):
     assert attached(lab) is None
 
 
+@DRIVER_TAGS
 @pytest.mark.parametrize("snaplen", [0, 20])
 def test_a_tag_that_the_device_took_off_is_back_in_its_place(make_lab, tmp_path, snaplen):
     lab = make_lab(offloads=True)

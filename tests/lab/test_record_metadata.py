@@ -16,6 +16,7 @@ from captured import contents, packets, tshark_fields
 from elsewhere import MIRROR_BUILDS, older_kernel
 from packets import ICMP, TCP, UDP, arp, ip_packet
 from recording import Result
+from since import DRIVER_HASH, DRIVER_TAGS
 from tagging import PROTOCOLS, send_skbs, tag_what_leaves, tagged
 from toeplitz import symmetric_hash
 
@@ -57,6 +58,7 @@ def comments(result: Result) -> list[str]:
 # --- VLAN tags
 
 
+@DRIVER_TAGS
 @pytest.mark.parametrize("file_format", ["pcapng", "pcap"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_tag_that_lay_beside_the_packet_is_back_in_its_place(
@@ -76,6 +78,7 @@ def test_a_tag_that_lay_beside_the_packet_is_back_in_its_place(
     assert "tx-vlan" not in result.stderr
 
 
+@DRIVER_TAGS
 def test_of_two_tags_the_outer_one_is_put_back_and_the_inner_one_was_never_gone(
     tagging, record, tmp_path
 ):
@@ -89,6 +92,7 @@ def test_of_two_tags_the_outer_one_is_put_back_and_the_inner_one_was_never_gone(
     assert tshark_fields(result.files[0], "ieee8021ad.id", "vlan.id") == [["7", "100"]]
 
 
+@DRIVER_TAGS
 def test_packets_with_a_tag_beside_them_and_without_go_through_each_other(
     tagging, record, tmp_path
 ):
@@ -102,6 +106,7 @@ def test_packets_with_a_tag_beside_them_and_without_go_through_each_other(
     assert contents(result.files) == [tagged(f, 9) if f[-1] % 2 else f for f in sent]
 
 
+@DRIVER_TAGS
 @pytest.mark.parametrize("snaplen", [13, 16, 60, 64])
 def test_the_snapshot_length_counts_the_tag(tagging, record, tmp_path, snaplen):
     tag_what_leaves(tagging, tmp_path, 100)
@@ -114,6 +119,7 @@ def test_the_snapshot_length_counts_the_tag(tagging, record, tmp_path, snaplen):
     assert (packet.caplen, packet.origlen) == (min(snaplen, 64), 64)
 
 
+@DRIVER_TAGS
 def test_a_packet_of_several_frames_gets_its_tag_back(make_lab, record, tmp_path):
     lab = make_lab(mtu=9000, offloads=True)
     tag_what_leaves(lab, tmp_path, 100)
@@ -126,6 +132,7 @@ def test_a_packet_of_several_frames_gets_its_tag_back(make_lab, record, tmp_path
     assert contents(result.files) == [tagged(frame, 100) for frame in sent]
 
 
+@DRIVER_TAGS
 @pytest.mark.parametrize("snaplen", [0, 14, 61])
 def test_a_mirror_puts_tags_back_as_well(make_lab, record, tmp_path, snaplen):
     lab = make_lab(mtu=9000, offloads=True)
@@ -144,6 +151,7 @@ def test_a_mirror_puts_tags_back_as_well(make_lab, record, tmp_path, snaplen):
     assert "VLAN tags that the device takes off are put back" in result.stderr
 
 
+@DRIVER_TAGS
 @pytest.mark.parametrize(("expression", "matching"), [("udp", 5), ("vlan 100", 0)])
 def test_a_filter_decides_by_the_packet_without_the_tag_that_lies_beside_it(
     tagging, record, tmp_path, expression, matching
@@ -233,6 +241,7 @@ def test_a_kernel_before_global_data_records_without_a_hash(lab, record):
 # --- the driver's hash
 
 
+@DRIVER_HASH
 @pytest.mark.parametrize("mode", [(), ("--mirror",)], ids=["redirect", "mirror"])
 def test_the_drivers_hash_is_there_for_packets_that_have_an_skb(lab, record, mode):
     recorder = record("--json", "--hash", "driver", *mode)
@@ -249,6 +258,7 @@ def test_the_drivers_hash_is_there_for_packets_that_have_an_skb(lab, record, mod
     assert any("by the driver" in comment for comment in comments(result))
 
 
+@DRIVER_HASH
 def test_packets_that_the_driver_has_no_hash_for_have_none(lab, record):
     recorder = record("--json", "--hash", "driver")
     Wire(lab).blast(50)
