@@ -11,6 +11,9 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+from since import RING_BUFFER
+
 from xdpcap import kernel
 
 _OLDER = """
@@ -96,3 +99,4 @@ def _environment(code: str) -> dict[str, str]:
 
 # Mirror mode's builds: a ring buffer a queue, and perf rings, as kernels before 5.18 have them.
 MIRROR_BUILDS = {"ring buffer": None, "perf rings": older_kernel("5.15.0")}
+EACH_MIRROR_BUILD = [pytest.param("ring buffer", marks=RING_BUFFER), "perf rings"]

@@ -27,6 +27,8 @@ VETH_CHANNELS = since((5, 15), "channels of a veth")
 # BPF_F_XDP_HAS_FRAGS.
 FRAGS = since((5, 18), "a program for packets of several buffers")
 TAI = since((6, 1), "bpf_ktime_get_tai_ns()")
+# bpf_xdp_load_bytes(), which the ring buffers of mirror mode are filled with.
+RING_BUFFER = since((5, 18), "packets of any length in a ring buffer")
 MULTI_BUFFER = since((6, 6), "packets of several frames")
 # What a driver can be asked for is told (netdev family); a VLAN tag is among it.
 DRIVER_HASH = since((6, 6), "a driver's hash")

@@ -26,6 +26,10 @@ from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 # What a machine may lack: privileges, or a kernel with namespaces, veth and AF_XDP.
 LACKING = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS)
 
+# Of the command's 32 MiB each start touches every page, a tenth of a second.  What a test says
+# itself comes after this, and counts.
+LITTLE_BLOCKS = ("--write-buffer", "1MiB", "--write-buffer-count", "4")
+
 
 @functools.cache
 def why_no_lab() -> str | None:
@@ -86,6 +90,7 @@ def record(
 
     Without a lab of its own it records in the fixture `lab`, without a directory into
     `captures` under tmp_path.  What still runs at the end of the test is killed.
+    It writes in LITTLE_BLOCKS.
     """
     running: list[Recorder] = []
     # Asking for make_lab and lab here makes the recorders end before their labs do.
@@ -96,7 +101,7 @@ def record(
         assert chosen is not None, "the test has no `lab`: pass one"
         directory = options.pop("directory", tmp_path / "captures")
         directory.mkdir(exist_ok=True)
-        recorder = Recorder(chosen, directory, arguments, **options)
+        recorder = Recorder(chosen, directory, [*LITTLE_BLOCKS, *arguments], **options)
         running.append(recorder)
         return recorder
 

@@ -11,7 +11,7 @@ import time
 
 import forked
 import pytest
-from elsewhere import MIRROR_BUILDS
+from elsewhere import EACH_MIRROR_BUILD, MIRROR_BUILDS
 from looking import Looker
 from observed import attached, promiscuity
 from since import DRIVER_TAGS
@@ -43,7 +43,7 @@ def ports(lines: list[str]) -> list[int]:
     return [int(line.split(" > ")[0].rsplit(":", 1)[1]) for line in lines]
 
 
-@pytest.mark.parametrize("build", MIRROR_BUILDS)
+@pytest.mark.parametrize("build", EACH_MIRROR_BUILD)
 def test_every_packet_is_a_line_and_stays_with_the_host(lab, tmp_path, build):
     sent = [udp_frame(1000 + n, n % 1400) for n in range(2000)]
     with (

@@ -154,7 +154,8 @@ def test_a_disk_that_takes_nothing_holds_up_a_stop_for_a_moment_only(lab, record
 
 def test_a_disk_that_sticks_in_the_middle_of_a_rotation_crashes_nothing(lab, record, tmp_path):
     with small_ext4(tmp_path / "small", "64M") as directory:
-        recorder = record("--json", "--rotate-size", "4MiB", directory=directory)
+        blocks = ("--write-buffer", "4MiB", "--write-buffer-count", "8")
+        recorder = record("--json", *blocks, "--rotate-size", "4MiB", directory=directory)
         blast(lab, 3000, 1514)
         with frozen(directory, 7.0):
             blast(lab, 20_000, 1514)

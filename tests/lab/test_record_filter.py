@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from accounts import check_books
 from captured import contents
 from corpus import CAPTURES
+from since import MULTI_BUFFER
 from xdpcap._bpf import attached_program
 
 from xdpcap.filter import compile_expression
@@ -83,6 +85,7 @@ def test_the_filter_is_in_the_interface_block(lab, record):
     assert "Filter string = udp  or tcp" in shown
 
 
+@MULTI_BUFFER
 def test_a_filter_in_generic_mode_and_over_several_buffers(make_lab, record):
     lab = make_lab(mtu=9000)
     frames = [numbered_frame(9000, 1), numbered_frame(8000, 2), numbered_frame(100, 3)]
@@ -118,6 +121,12 @@ def test_of_other_projects_captures_the_packets_that_libpcap_accepts(lab, record
     assert contents(result.files) == [frame for frame in frames if compiled.matches(frame)]
 
 
+def hosts_and_ports(hosts: int, ports: int) -> str:
+    """As many terms as the product of the two."""
+    terms = itertools.product(range(hosts), range(ports))
+    return " or ".join(f"(host 10.0.0.{host} and port {port})" for host, port in terms)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -126,8 +135,9 @@ def test_of_other_projects_captures_the_packets_that_libpcap_accepts(lab, record
         (["-f", "tcp", "udp"], "a filter in the last arguments and in -f"),
         (["-F", "/nonexistent"], "No such file"),
         (["--unmatched", "drop"], "there is no filter"),
-        ([" or ".join(f"(host 10.0.0.{n} and port {m})" for n in range(40) for m in range(9))],
-         "too long for the kernel"),
+        ([hosts_and_ports(40, 12)], "too long for the kernel"),
+        # Jumps reach far enough; it is the verifier that has enough.
+        pytest.param([hosts_and_ports(40, 9)], "too long for the kernel", marks=MULTI_BUFFER),
     ],
 )  # fmt: skip
 def test_a_filter_that_can_not_be_is_one_line_and_nothing_is_attached(lab, record, words, said):

@@ -24,8 +24,9 @@ from captured import (
     parts,
     stand_still,
 )
-from elsewhere import MIRROR_BUILDS
+from elsewhere import EACH_MIRROR_BUILD, MIRROR_BUILDS
 from observed import attached
+from since import MULTI_BUFFER
 from sniffing import Tcpdump
 
 from xdpcap.lab import Lab, in_netns
@@ -36,7 +37,7 @@ from xdpcap.savefile.reader import read_blocks
 PORT = 9000
 
 
-@pytest.fixture(params=MIRROR_BUILDS)
+@pytest.fixture(params=EACH_MIRROR_BUILD)
 def mirror(request, record):
     """`mirror("--json", ...)`: a recorder in mirror mode, with each of the builds."""
 
@@ -67,6 +68,7 @@ def test_the_verdict_says_that_packets_are_copied_and_stay_with_the_host(lab, mi
     assert not result.total["zero_copy"]
 
 
+@MULTI_BUFFER
 def test_a_packet_longer_than_a_page_is_whole(make_lab, mirror, tmp_path):
     lab = make_lab(mtu=9000, generic=mirror.build == "perf rings")
     sent = [numbered_frame(size, size) for size in (60, 1514, 1515, 4096, 4097, 9014)]

@@ -6,6 +6,7 @@ exception.  The annotated HTML does not show it; the compiler's hint does.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,38 +21,59 @@ CYTHONIZE = """
 import sys
 from Cython.Build import cythonize
 from setuptools import Extension
-name, source, include, build = sys.argv[1:]
-cythonize(
-    [Extension(name, [source])],
-    include_path=[include],
-    build_dir=build,
-    force=True,
-    compiler_directives={"language_level": "3", "show_performance_hints": True},
-)
+include, build, *sources = sys.argv[1:]
+for source in sources:
+    print(f"== {source}", file=sys.stderr, flush=True)
+    cythonize(
+        [Extension("xdpcap." + source.removesuffix(".pyx"), [source])],
+        include_path=[include],
+        build_dir=build,
+        force=True,
+        quiet=True,
+        compiler_directives={"language_level": "3", "show_performance_hints": True},
+    )
 """
 
 
-def cythonize(name: str, source: Path, include: Path, build: Path) -> str:
-    """Everything the compiler prints about one module; a failure fails the test."""
-    done = subprocess.run(
-        [sys.executable, "-c", CYTHONIZE, name, source.name, include, build],
-        cwd=source.parent,
+def compiler(sources: list[Path], include: Path, build: Path) -> subprocess.Popen[str]:
+    """Cython at work on sources of one directory."""
+    names = [source.name for source in sources]
+    return subprocess.Popen(
+        [sys.executable, "-c", CYTHONIZE, include, build, *names],
+        cwd=sources[0].parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_the_compiler_has_no_performance_hint(path, tmp_path):
-    said = cythonize(f"xdpcap.{path.stem}", path, ROOT / "ext", tmp_path)
-    assert "performance hint" not in said, said
+def said_of(process: subprocess.Popen[str]) -> dict[str, str]:
+    """What it prints about each source, by the file's name; a failure is an error."""
+    with process:
+        said, _ = process.communicate()
+    assert process.returncode == 0, said
+    parts = (part.partition("\n") for part in said.split("== ")[1:])
+    return {name: about for name, _, about in parts}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory) -> dict[str, str]:
+    """Of all modules: importing Cython takes as long as compiling one."""
+    count = os.cpu_count() or 1
+    shares = [MODULES[number::count] for number in range(min(count, len(MODULES)))]
+    build = tmp_path_factory.mktemp("cythonized")
+    started = [compiler(share, ROOT / "ext", build / str(at)) for at, share in enumerate(shares)]
+    return {name: about for process in started for name, about in said_of(process).items()}
+
+
+@pytest.mark.parametrize("name", [path.name for path in MODULES])
+def test_the_compiler_has_no_performance_hint(said, name):
+    assert "performance hint" not in said[name], said[name]
 
 
 def test_a_function_that_takes_the_gil_at_every_call_is_hinted_at(tmp_path):
     source = tmp_path / "slow.pyx"
     source.write_text("cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n")
-    assert "performance hint" in cythonize("slow", source, tmp_path, tmp_path / "build")
+    assert (
+        "performance hint" in said_of(compiler([source], tmp_path, tmp_path / "build"))["slow.pyx"]
+    )

@@ -20,8 +20,9 @@ from guests.cache import GuestError
 MODULES = (
     *("virtio_pci", "virtio_net", "9p", "9pnet_virtio", "overlay"),
     *("veth", "igb", "xsk_diag"),
-    # Devices and a file system that tests of the lab make.
+    # Devices, a file system and a way of packets out of a device that tests of the lab make.
     *("dummy", "bridge", "macvlan", "ifb", "tun", "loop", "crc32c_generic", "ext4"),
+    *("sch_ingress", "cls_bpf"),
 )
 APPLETS = ("sh", "mount", "mkdir", "insmod", "switch_root", "cat", "echo", "reboot")
 
