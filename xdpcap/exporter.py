@@ -61,6 +61,11 @@ COUNTERS = (
         "beyond_limit",
     ),
     (
+        "xdpcap_device_stamped_packets",
+        "Packets that the NIC stamped, of those received; the others have the host's time.",
+        "device_stamped",
+    ),
+    (
         "xdpcap_fill_ring_empty",
         "How often the kernel found no free frame; why packets are in rx_dropped.",
         "fill_ring_empty",

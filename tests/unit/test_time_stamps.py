@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import hardware_clock, net, time_stamps
+from xdpcap import hardware_clock, kernel, net, time_stamps
 from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.metadata import choices
 from xdpcap.net import Link
+from xdpcap.programs import _of_a_member
 from xdpcap.time_stamps import DeviceTime, choose, stamping_change
 
 CONFIG = RecordConfig(interfaces=("eth1",), output="captures")
@@ -108,6 +110,33 @@ def test_a_nic_is_changed_only_where_its_times_are_asked_for_and_to_be_had(nic):
     nic.setattr(net, "stamps_everything", lambda name: False)
     with pytest.raises(UsageError, match=r"^-j adapter: the NIC of eth1 does not stamp every"):
         stamping_change(asked, LINK)
+
+
+def test_only_a_native_build_that_the_kernel_takes_has_the_nics_times(nic):
+    nic.setattr(kernel, "version", lambda: (6, 6))
+    asked = replace(CONFIG, time_stamp_type="adapter")
+    (variant, found), *others = _until_refused(choices(asked, LINK, "native"), "the kernel took no")
+    assert variant.asks_driver and found.driver_bits == 1 and found.time.type == "adapter"
+    assert not others
+    assert not _until_refused(choices(asked, LINK, "generic"), "only a native program")
+    with pytest.raises(UsageError, match="no driver answers a program in libxdp's dispatcher"):
+        _of_a_member(asked, LINK, variant)
+    # By itself the recording goes on with the next best, and says why.
+    (_, first), *others = choices(CONFIG, LINK, "native")
+    assert first.time.by_device
+    assert {other.time.why_host for _, other in others} == {
+        "the kernel took no program for eth1 that asks its driver"
+    }
+    assert "dispatcher" in _of_a_member(CONFIG, LINK, variant).time.why_host
+
+
+def _until_refused(found, why: str) -> list:
+    """What a generator gives before it refuses to give more."""
+    given = []
+    with pytest.raises(UsageError, match=f"^-j adapter: {why}"):
+        for one in found:
+            given.append(one)
+    return given
 
 
 # -- what is told -----------------------------------------------------------------------------
