@@ -31,5 +31,6 @@ TAI = since((6, 1), "bpf_ktime_get_tai_ns()")
 RING_BUFFER = since((5, 18), "packets of any length in a ring buffer")
 MULTI_BUFFER = since((6, 6), "packets of several frames")
 # What a driver can be asked for is told (netdev family); a VLAN tag is among it.
+DRIVER_TIMES = since((6, 6), "a driver's receive times")
 DRIVER_HASH = since((6, 6), "a driver's hash")
 DRIVER_TAGS = since((6, 8), "a driver's VLAN tags")
