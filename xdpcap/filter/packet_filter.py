@@ -18,7 +18,8 @@ OLDEST_KERNEL = (5, 10)
 # What the verifier says of a program that it gives up on (kernel/bpf/verifier.c). ENOSPC is the
 # sequence of branches, and before 6.4 words of the verifier that are more than the room for them:
 # the program has been refused then, and nothing but a filter makes it that long.
-TOO_LONG = {errno.E2BIG, errno.ENOSPC}
+# EFAULT is that sequence of branches, too, where push_stack() says so (6.1).
+TOO_LONG = {errno.E2BIG, errno.ENOSPC, errno.EFAULT}
 
 
 class PacketFilter:
