@@ -35,7 +35,7 @@ GUESTS = [
     Guest("7.2", ("virtio", "virtio-mq", "virtio-plain")),
     *(Guest(kernel, ("igb", "virtio", "virtio-mq", "veth")) for kernel in ("5.10", "6.1", "6.12")),
 ]
-SMOKE = [Guest("7.2", ("igb", "virtio"))]
+SMOKE = [Guest("7.2", ("igb",)), Guest("7.2", ("virtio",))]
 SMOKE_TESTS = ("-k", "byte_for_byte or (arrives_whole and 1514)")
 
 
