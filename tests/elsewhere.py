@@ -69,6 +69,15 @@ def _asking(mirror=False):
 variants.asking_variants = _asking
 """
 
+# The clock is real, and another NIC's.
+_LENT = """
+import struct
+from xdpcap.net import ethtool, timestamping
+
+timestamping._ioctl = lambda name, request, structure: struct.pack("=iii", 0, 1, 1)
+ethtool._ts_info = lambda name: (0x41, 0x7f, {number}, 3, 1 << 0 | 1 << 1)
+"""
+
 
 def older_kernel(release: str) -> dict[str, str]:
     """An environment in which the kernel says that it is `release`, if it is newer."""
@@ -89,6 +98,11 @@ def nic_with_clock(state: Path, programs: Path) -> dict[str, str]:
     mirror.o, record.bpf.c with such a driver in it.
     """
     return _environment(_CLOCK.format(state=str(state), programs=str(programs)))
+
+
+def lent_clock(number: int) -> dict[str, str]:
+    """An environment in which each interface stamps packets by the clock /dev/ptpNUMBER."""
+    return _environment(_LENT.format(number=number))
 
 
 def _environment(code: str) -> dict[str, str]:
