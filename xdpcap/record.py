@@ -90,6 +90,7 @@ class Session:
         self._outside: Outside
         self._output: DirectoryOutput | PipeOutput
         self._events: Events
+        self._guardian: Guardian
 
     def run(self) -> int:
         """The whole life of the session."""
@@ -117,14 +118,15 @@ class Session:
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._events = self._stack.enter_context(Events())
-        prepare(config, links, self._stack.enter_context(Guardian()))
+        self._guardian = self._stack.enter_context(Guardian())
+        prepare(config, links, self._guardian)
         if config.count is not None or config.max_size_bytes is not None:
             self._limit = SharedLimit(config.count, config.max_size_bytes)
         attachments = [self._attach(link) for link in links]
         if config.user is not None:
             privileges.drop_to(config.user)
             self._output.check()
-        self._output.describe(Described(a.link, a.comments, a.tsoffset_s) for a in attachments)
+        self._describe(attachments)
         if config.rotate_interval_s is not None:
             # Before the first file begins, so that no boundary falls between the two.
             self._clock = RotationClock(
@@ -171,6 +173,9 @@ class Session:
         self._verdicts[link.name] = verdict
         self._ui.verdict(verdict)
         return attachment
+
+    def _describe(self, attachments: list[Attachment]) -> None:
+        self._output.describe(Described(a.link, a.comments, a.tsoffset_s) for a in attachments)
 
     def _make_recorder(self, interface_id: int, attachment: Attachment) -> None:
         recorder = InterfaceRecorder(
@@ -320,7 +325,12 @@ class Session:
         away = time.monotonic() - self._gone.pop(name)
         interface_id = self._config.interfaces.index(name)
         try:
-            attachment = self._attach(net.get_link(name))
+            link = net.get_link(name)
+            # It is another device now, set as it was made.
+            prepare(self._config, [link], self._guardian)
+            attachment = self._attach(link)
+            if not self._config.to_stdout:
+                self._describe([attachment])
             self._make_recorder(interface_id, attachment)
         except XdpcapError as exc:
             self._problems.append(f"{name} is back, but: {exc}")

@@ -21,6 +21,7 @@ from xdpcap.net import Link
 from xdpcap.net.xsk_features import RX_TIMESTAMP
 
 SECOND_NS = 1_000_000_000
+OFF = "receive time stamping is off in the NIC"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ def choose(config: RecordConfig, link: Link, refusal: str | None = None) -> Time
     if not net.rx_metadata(link.index) & RX_TIMESTAMP:
         return HOST  # nobody expects anything else
     lack = next(_lacks(link), None) or refusal
-    return TimeStamps("adapter") if lack is None else TimeStamps(why_host=lack)
+    if lack is None:
+        return TimeStamps("adapter")
+    return TimeStamps(why_host=f"{lack}, -j adapter turns it on" if lack == OFF else lack)
 
 
 def refused(config: RecordConfig, lack: str) -> UsageError:
@@ -150,4 +153,4 @@ def _lacks(link: Link) -> Iterator[str]:
     """What lacks as the NIC is set now."""
     yield from _always_lacks(link)
     if not net.stamps_everything(link.name):
-        yield "receive time stamping is off in the NIC, -j adapter turns it on"
+        yield OFF

@@ -162,6 +162,20 @@ def test_what_is_on_already_is_taken_without_being_asked_for_and_left_on(lab, re
 
 
 @DRIVER_TIMES
+def test_a_nic_that_was_made_again_is_set_again(lab, record, nic):
+    recorder = record("-j", "adapter", "--json", "--wait-link", env=nic.env)
+    lab.delete_link()
+    recorder.wait_for(lambda: "rx0 was deleted; waiting" in recorder.stderr)
+    nic.state.write_bytes(OFF)
+    lab.make_link()
+    recorder.wait_for(lambda: "rx0 is back after" in recorder.stderr)
+    assert nic.stamping == ON
+    send_between(lab, recorder)
+    assert recorder.stop().total["device_stamped"] == COUNT // 4
+    assert nic.stamping == OFF
+
+
+@DRIVER_TIMES
 def test_by_itself_a_recording_changes_nothing_and_says_why(lab, record, nic):
     result = record("--json", env=nic.env).stop()
     assert result.report["interfaces"][0]["time_stamp_type"] == "host"
