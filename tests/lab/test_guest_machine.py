@@ -17,8 +17,13 @@ from forked import ROOT
 from patience import PATIENCE
 
 WITHIN_S = 10.0
+# What is ignored stays so, and whoever started these tests may have (nohup).
 RUN = """
+import signal
 from pathlib import Path
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 from guests.images import Images, Qemu
 from guests.suite import Guest, interruptible, test
 qemu = Qemu(Path({program!r}), [], [])

@@ -61,6 +61,16 @@ EVERY_KERNEL = {
         "test_an_interface_that_is_not_there_or_down_is_one_line",
     ),
     "bench_rings": ("test_every_packet_that_was_taken_is_counted_and_the_program_goes",),
+    # What each build of the program does more, and its verifier takes.
+    "record_filter": (
+        "test_only_what_matches_is_recorded_and_the_rest_is_counted[given0]",
+        "test_what_does_not_match_goes_to_the_stack_untouched_or_nowhere",
+    ),
+    "record_mirror": ("test_every_packet_is_in_the_file_and_reaches_the_host",),
+    "record_metadata": ("test_each_packet_has_the_programs_hash_unless_told_otherwise",),
+    "dead_man": ("test_packets_pass_a_stopped_recorder_by_and_are_recorded_when_it_goes_on",),
+    "stats_command": ("test_another_process_reads_what_the_program_counts_to_the_packet",),
+    "dump_live": ("test_every_packet_is_a_line_and_stays_with_the_host",),
 }
 
 # As well, on the newest.
@@ -124,6 +134,15 @@ NEWEST_KERNEL = {
     "replay_both_ways": ("test_each_end_records_one_queue_and_sends_from_the_other",),
     "replay_pressure": ("test_a_receiver_that_is_slower_than_the_sender_loses_nothing",),
     "bench_rings": ("test_forwarding_loses_no_frame_of_its_memory",),
+    "record_metadata": (
+        "test_a_tag_that_lay_beside_the_packet_is_back_in_its_place[802.1q-pcapng]",
+        "test_the_drivers_hash_is_there_for_packets_that_have_an_skb",
+    ),
+    "xdp_hook": (
+        "test_what_a_program_gets_is_recorded_and_the_program_stays",
+        "test_what_the_program_made_of_each_packet_is_told_where_it_has_decided",
+    ),
+    "custom_programs": ("test_a_program_with_our_header_is_counted_and_stamped_as_ours_is",),
 }
 
 
