@@ -175,6 +175,15 @@ def find(*, here: bool = True) -> list[Shown]:
     return [shown for shown in found if not here or shown.directory.parent == own]
 
 
+def recorder_of(link: Link) -> int | None:
+    """The process that records an interface, as far as it can be told; None without one."""
+    with contextlib.suppress(XdpcapError, OSError):
+        for shown in find():
+            if shown.owner.ifindex == link.index:
+                return shown.owner.pid
+    return None
+
+
 def place_beside(link: Link, name: str) -> Path:
     """Where a symbolic link about an interface has its place; raises XdpcapError."""
     return _own_directory(_base(), link.name).with_name(f"{name}:{link.index}")

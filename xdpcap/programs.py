@@ -10,7 +10,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from xdpcap import dispatcher, kernel
+from xdpcap import dispatcher, kernel, pins
 from xdpcap._bpf import Program
 from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError
@@ -44,11 +44,20 @@ def attach_program(
         program.attach(link.index, mode, link=kernel.has_bpf_link())
     except UsageError as exc:
         program.close()
-        raise UsageError(f"{link.name}: {exc}".replace("IFACE", link.name)) from None
+        raise UsageError(_of_another(link, str(exc))) from None
     except KernelError:
         program.close()
         raise
     return program
+
+
+def _of_another(link: Link, said: str) -> str:
+    """What `Program.attach` says of a program that is there, with the names that it lacks."""
+    said = said.replace("IFACE", link.name)
+    pid = pins.recorder_of(link)
+    if pid is not None:
+        said = said.replace("stop its owner", f"stop its owner, xdpcap's process {pid}")
+    return f"{link.name}: {said}"
 
 
 def attach_best(

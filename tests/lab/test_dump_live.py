@@ -346,11 +346,12 @@ def test_a_filter_that_is_none_is_refused_before_anything_is_attached(lab):
 
 
 def test_an_interface_that_has_a_program_is_refused_with_its_name(lab, record):
-    record("--json")
+    recorder = record("--json")
     with Looker(lab, ready=False) as looker:
         seen = looker.stop(None)
     assert seen.returncode == 2
-    assert "an XDP program is attached already" in seen.stderr
+    assert "rx0: an XDP program is attached already" in seen.stderr
+    assert f"; stop its owner, xdpcap's process {recorder.process.pid}, or `ip link" in seen.stderr
 
 
 def test_an_interface_comes_before_a_file_of_its_name(lab, tmp_path, monkeypatch):

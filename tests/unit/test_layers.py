@@ -92,6 +92,7 @@ NEIGHBOURS = {
     *(("programs", "metadata"), ("attachment", "metadata")),
     *(("nic_attachment", "metadata"), ("observer_attachment", "metadata")),
     ("dispatcher", "pins"),  # where word is left of a user's member
+    ("programs", "pins"),  # ... and of who records an interface already
     # Whose clock their times are by, and that of a NIC.
     *((part, "time_stamps") for part in ("attachment", "metadata", "programs")),
     *((part, "hardware_clock") for part in ("time_stamps", "attachment")),
