@@ -35,7 +35,7 @@ def dump_session(config: DumpConfig, write: Write, tell: Write, sum_up: SumUp) -
     `sum_up` what became of the packets of interfaces.
     """
     config.validate()
-    with _Stop() as stop, contextlib.closing(_open(config)) as source:
+    with _Stop() as stop, contextlib.closing(_open(config, stop.fd)) as source:
         shown = 0
         if isinstance(source, LiveSource):
             tell(source.opening)
@@ -60,12 +60,13 @@ def _packets(count: int) -> str:
     return f"{count} packet{'' if count == 1 else 's'}"
 
 
-def _open(config: DumpConfig) -> PacketSource:
+def _open(config: DumpConfig, stop_fd: int) -> PacketSource:
     """What the names mean: an interface before a file, which may be written as ./NAME."""
     if config.netns is not None:
         netns.enter(config.netns)
     if all(map(_is_interface, config.sources)):
-        return LiveSource(config.recording(), sys.stdout.fileno(), on_nic=config.offload)
+        output_fd = sys.stdout.fileno()
+        return LiveSource(config.recording(), output_fd, stop_fd, on_nic=config.offload)
     name = next(name for name in config.sources if not _is_interface(name))
     if len(config.sources) > 1:
         raise UsageError(
@@ -110,14 +111,22 @@ class _Stopped(Exception):
 
 
 class _Stop:
-    """SIGINT and SIGTERM end the reading, never a line; the second one ends the process."""
+    """SIGINT and SIGTERM end the reading, never a line; the second one ends the process.
+
+    `fd` is readable from the signal on, for whoever waits for other things as well: one that
+    comes just before poll() begins would not end it.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self.fd = self._told = -1
+        self._old_wakeup = -1
         self._waiting = False
         self._old: dict[int, Any] = {}
 
     def __enter__(self) -> _Stop:
+        self.fd, self._told = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._old_wakeup = signal.set_wakeup_fd(self._told, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             self._old[number] = signal.signal(number, self._handle)
         return self
@@ -125,6 +134,9 @@ class _Stop:
     def __exit__(self, *exc: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._old_wakeup)
+        os.close(self._told)
+        os.close(self.fd)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = True

@@ -43,11 +43,19 @@ class LiveSource:
     """What arrives on the interfaces of `config`, as a `packet_source.PacketSource`.
 
     `output_fd` is where the packets go in the end: when nobody reads there any more,
-    `batches` raises BrokenPipeError at once and not with the next packet. `on_nic`: the NICs run
-    the program themselves. UsageError and KernelError leave nothing attached.
+    `batches` raises BrokenPipeError at once and not with the next packet. `stop_fd` is readable
+    when a signal has come, whose handler then ends the waiting. `on_nic`: the NICs run the
+    program themselves. UsageError and KernelError leave nothing attached.
     """
 
-    def __init__(self, config: RecordConfig, output_fd: int, *, on_nic: bool = False) -> None:
+    def __init__(
+        self,
+        config: RecordConfig,
+        output_fd: int,
+        stop_fd: int | None = None,
+        *,
+        on_nic: bool = False,
+    ) -> None:
         self.damage: list[str] = []
         self._attachments: list[MirrorAttachment] = []
         # By the number of their ring.
@@ -75,6 +83,8 @@ class LiveSource:
             if self._filter is not None and not in_program:
                 self._look.filter_by(Interpreter(self._filter.compiled.instructions))
             self._make_poller(rings, output_fd)
+            if stop_fd is not None:
+                self._poller.register(stop_fd, select.POLLIN)
             for attachment in self._attachments:
                 attachment.start()
             self._stack = stack.pop_all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import zstandard
 from command_line import one_line, run, xdpcap
 from packets import ICMP, SYN, TCP, UDP, arp, ip_packet, pcap
 
+from xdpcap import dump
 from xdpcap.savefile import headers
 
 A, B = "192.0.2.1", "198.51.100.7"
@@ -331,3 +333,17 @@ def test_what_cannot_be_printed_is_one_line_and_exit_code_2(capsys, argv, says):
 def test_a_filter_that_is_none_is_refused_for_a_directory_as_well(capsys):
     assert run("dump", ".", "tpc") == 2
     assert "filter 'tpc'" in one_line(capsys)
+
+
+def test_a_signal_is_there_to_be_polled_for_since_it_may_come_before_the_waiting_begins() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with dump._Stop() as stop:
+        poller = select.poll()
+        poller.register(stop.fd, select.POLLIN)
+        assert poller.poll(0) == [] and not stop.asked
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert poller.poll(5000) == [(stop.fd, select.POLLIN)] and stop.asked
+        with pytest.raises(dump._Stopped), stop.waiting():
+            pytest.fail("it waits")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.set_wakeup_fd(-1) == -1
