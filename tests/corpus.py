@@ -30,12 +30,17 @@ REFUSED = {
 NO_INTERFACE = re.compile(r"pcapng-test-generator/output_[bl]e/basic/test0(02|17)\.pcapng")
 
 
-def read_manifest() -> list[dict[str, Any]]:
-    """A record per file; skips the test where the captures are not there."""
-    path = CAPTURES / "manifest.json"
+def capture_path(name: str) -> Path:
+    """One of the files; skips the test where they are not there."""
+    path = CAPTURES / name
     if not path.is_file():
-        pytest.skip(f"no captures in {CAPTURES}; XDPCAP_CAPTURES names another folder")
-    return json.loads(path.read_text())
+        pytest.skip(f"no {name} in {CAPTURES}; XDPCAP_CAPTURES names another folder")
+    return path
+
+
+def read_manifest() -> list[dict[str, Any]]:
+    """A record per file."""
+    return json.loads(capture_path("manifest.json").read_text())
 
 
 def is_capture(entry: dict[str, Any]) -> bool:

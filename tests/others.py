@@ -14,6 +14,7 @@ from xdpcap._dispatcher import Dispatcher
 from xdpcap import _dispatcher
 from xdpcap.errors import XdpcapError
 from xdpcap.lab import Lab, in_netns
+from xdpcap.lab.frames import numbered_frame
 from xdpcap.variants import bare
 
 SOURCE = Path(__file__).parent / "programs" / "count_and_pass.bpf.c"
@@ -183,3 +184,8 @@ def where_freplace_does_not_load(test):
     """As above, the other way round."""
     test.__test__ = not freplace()
     return test
+
+
+def frames(count: int, first: int = 0) -> list[bytes]:
+    """What is sent to them and to a recording: short, and numbered."""
+    return [numbered_frame(64, first + number) for number in range(count)]

@@ -11,7 +11,7 @@ net/core/filter.c, bpf_xdp_output_proto.
 
 cimport cython
 from libc.errno cimport errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 

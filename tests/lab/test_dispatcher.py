@@ -21,6 +21,7 @@ from others import (
     attached_id,
     build,
     dispatcher,
+    frames,
     freplace_errno,
     members,
     where_freplace_does_not_load,
@@ -42,10 +43,6 @@ pytestmark = pytest.mark.usefixtures("nothing_pinned")
 @pytest.fixture
 def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
     return patient_record
-
-
-def frames(count: int, first: int = 0) -> list[bytes]:
-    return [numbered_frame(64, first + number) for number in range(count)]
 
 
 # -- on every kernel -----------------------------------------------------------------------

@@ -15,6 +15,7 @@ from others import (
     attached_id,
     build,
     dispatcher,
+    frames,
     members,
     pinned,
     where_freplace_loads,
@@ -25,7 +26,6 @@ from xdpcap._dispatcher import DispatchedProgram, leave
 from xdpcap import pins
 from xdpcap.dispatcher_guardian import unpin
 from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.variants import bare
 
@@ -50,10 +50,6 @@ pytestmark = pytest.mark.usefixtures("nothing_pinned")
 @pytest.fixture
 def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
     return patient_record
-
-
-def frames(count: int, first: int = 0) -> list[bytes]:
-    return [numbered_frame(64, first + number) for number in range(count)]
 
 
 def marks() -> list[Path]:

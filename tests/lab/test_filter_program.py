@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from abi import CONSTANTS
 from classic import ACCEPT, EXPRESSIONS, PROGRAMS, REJECT, packets_for
-from corpus import CAPTURES, ETHERNET
+from corpus import CAPTURES, ETHERNET, capture_path
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inside import in_receiver
+from since import MULTI_BUFFER
 from xdpcap._bpf import Program
 from xdpcap._cbpf import Interpreter
 from xdpcap._maps import Verdicts
@@ -75,11 +76,8 @@ def takes(program: Program, packet: bytes, ifindex: int) -> bool:
 
 def oracle() -> dict[str, list[tuple[str, set[int]]]]:
     """By expression: the files it was asked of, and which packets of them libpcap accepts."""
-    path = CAPTURES / "filter_oracle.jsonl"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} in {CAPTURES}; XDPCAP_CAPTURES names another folder")
     found = defaultdict(list)
-    for line in path.read_text().splitlines():
+    for line in capture_path("filter_oracle.jsonl").read_text().splitlines():
         row = json.loads(line)
         found[row["expr"]].append((row["file"], set(row["match"])))
     return found
@@ -140,7 +138,7 @@ def test_a_generated_expression_says_of_any_packet_what_libpcap_says(lab, build)
         check()
 
 
-@pytest.mark.skipif(not kernel.has_multi_buffer(), reason="needs Linux 6.6, for several buffers")
+@MULTI_BUFFER
 @pytest.mark.parametrize("at", [14, 3500, 4094, 4095, 4096, 8191, 9000, 40000, 65530])
 @in_receiver
 def test_a_filter_sees_the_bytes_of_every_buffer(lab, at):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pytest
 from captured import contents
 from sending import Replay, pcap_file
+from since import since
 from xdpcap._bpf import attached_program
 from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, divide
@@ -21,14 +22,14 @@ from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
-from xdpcap import kernel, launch_time, net, tx_attachment
+from xdpcap import launch_time, net, tx_attachment
 from xdpcap.errors import UsageError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.replay_config import ReplayConfig
 from xdpcap.tx_attachment import TxAttachment
 
-pytestmark = pytest.mark.skipif(kernel.version() < (6, 15), reason="launch times need Linux 6.15")
+pytestmark = since((6, 15), "launch times")
 
 UMEM_BYTES = 1 << 20
 RING = 256

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from accounts import check_books
 from captured import contents
-from corpus import CAPTURES
+from corpus import capture_path
 from since import MULTI_BUFFER
 from xdpcap._bpf import attached_program
 
@@ -110,9 +110,7 @@ CAPTURED = [
 
 @pytest.mark.parametrize(("expression", "name"), CAPTURED)
 def test_of_other_projects_captures_the_packets_that_libpcap_accepts(lab, record, expression, name):
-    if not (CAPTURES / name).is_file():
-        pytest.skip(f"no {name} in {CAPTURES}; XDPCAP_CAPTURES names another folder")
-    frames = [p.data for p in read_packets(CAPTURES / name) if 60 <= len(p.data) <= 1514]
+    frames = [p.data for p in read_packets(capture_path(name)) if 60 <= len(p.data) <= 1514]
     compiled = compile_expression(expression)
     recorder = record("--json", expression, lab=lab)
     send_frames(lab, frames)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import socket
-from pathlib import Path
 
 import pytest
 from accounts import Wire, check_books
 from captured import contents, numbers, of_queue, packets, statistics
-from forked import ROOT
+from corpus import capture_path, read_manifest
 from veth_namespaces import add_veth
 from xdpcap._bpf import attached_program
 
@@ -19,8 +17,6 @@ from xdpcap.lab import in_netns
 from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame
 from xdpcap.lab.traffic import longest_frame, send_frames
 from xdpcap.savefile.reader import read_blocks, read_packets
-
-CAPTURES = Path(os.environ.get("XDPCAP_CAPTURES", ROOT.parent / "shared" / "captures"))
 
 
 def send_from(lab, name: str, frames) -> None:
@@ -141,18 +137,15 @@ def test_packets_of_queues_that_are_not_asked_for_stay_with_the_kernel(make_lab,
 
 def ethernet_frames(longest: int) -> list[bytes]:
     """Ethernet packets of other projects' captures, of all files of moderate size."""
-    manifest = CAPTURES / "manifest.json"
-    if not manifest.is_file():
-        pytest.skip(f"no captures in {CAPTURES}; XDPCAP_CAPTURES names another folder")
     entries = [
         entry
-        for entry in json.loads(manifest.read_text())
+        for entry in read_manifest()
         if entry["linktypes"] == [1] and entry["tcpdump_ok"] and entry["packets"] < 500
     ]
     frames: list[bytes] = []
     files = 0
     for entry in entries[::3]:
-        mine = [packet.data for packet in read_packets(CAPTURES / entry["file"])]
+        mine = [packet.data for packet in read_packets(capture_path(entry["file"]))]
         mine = [data for data in mine if 14 <= len(data) <= longest]
         files += bool(mine)
         frames += mine
