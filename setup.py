@@ -4,12 +4,13 @@ Two kinds of things are built:
 
 * ``bpf/*.bpf.c`` -> ``xdpcap/_programs/*.bpf.o`` with clang (package data);
   ``record.bpf.c`` is compiled once per variant, see VARIANTS.
-* ``ext/xdpcap/*.pyx`` -> ``xdpcap/_*.so`` with Cython and the C compiler,
-  flags from pkg-config.
+* ``ext/xdpcap/**/*.pyx`` -> a module of the same path below ``xdpcap/``, with Cython and
+  the C compiler, flags from pkg-config.
 
 ``XDPCAP_DEBUG=1`` turns on Cython's checks, line tracing and AddressSanitizer.
 """
 
+import functools
 import os
 import platform
 import shlex
@@ -51,38 +52,8 @@ VARIANTS = [
     ("record.bpf.c", "record_legacy.bpf.o", ["-DXDPCAP_LEGACY"]),
 ]
 
-LIBRARIES = {
-    "_bpf": ["libbpf", "libxdp"],
-    "_objects": ["libbpf"],
-    "_settings": ["libbpf"],
-    "_nicprogram": ["libbpf"],
-    "_testrun": ["libbpf"],
-    "_dispatcher": ["libxdp", "libbpf"],
-    "_maps": ["libbpf"],
-    "_copyrings": ["libbpf"],
-    "_observer": ["libbpf"],
-    "_mirrorloop": ["libxdp", "libbpf", "liburing"],
-    "_umem": ["libxdp", "libbpf"],
-    "_xsk": ["libxdp", "libbpf"],
-    "_socketcalls": ["libxdp", "libbpf"],
-    "_capture": ["libxdp", "libbpf", "liburing"],
-    "_blocks": ["liburing"],
-    "_retire": ["liburing"],
-    "_sink": ["liburing"],
-    "_loop": ["libxdp", "libbpf", "liburing"],
-    "_waiting": ["libxdp", "libbpf", "liburing"],
-    "_simulate": ["libxdp", "libbpf", "liburing"],
-    "_generator": ["libbpf"],
-    "_reader": ["libpcap"],
-    "_cbpf": ["libpcap"],
-    "_opened": ["libpcap"],
-    "_look": ["libpcap"],
-    "_ringlook": ["libpcap"],
-    "_plan": [],
-    "_transmit": ["libxdp", "libbpf"],
-    "_txloop": ["libxdp", "libbpf"],
-    "_txmetadata": ["libxdp", "libbpf"],
-}
+# Every module is linked against all of them; the linker keeps those that it needs (--as-needed).
+LIBRARIES = ["libxdp", "libbpf", "liburing", "libpcap"]
 
 DIRECTIVES = {
     "language_level": "3",
@@ -95,11 +66,12 @@ DIRECTIVES = {
 }
 
 
-def pkg_config(option, names):
-    """Flags of the named libraries; a missing one ends the build with its remedy."""
+@functools.cache
+def pkg_config(option):
+    """Flags of the libraries; a missing one ends the build with its remedy."""
     try:
         out = subprocess.run(
-            ["pkg-config", option, *names], check=True, capture_output=True, text=True
+            ["pkg-config", option, *LIBRARIES], check=True, capture_output=True, text=True
         ).stdout
     except FileNotFoundError:
         sys.exit("xdpcap: pkg-config is not installed; run `make setup`")
@@ -109,35 +81,33 @@ def pkg_config(option, names):
 
 
 def extension(path):
-    name = path.stem
-    wanted = LIBRARIES.get(name, [])
+    """The module that a .pyx file becomes: ext/xdpcap/rings/xsk.pyx is xdpcap.rings.xsk."""
     cflags = ["-O2", "-g", "-std=gnu11", "-Wall", "-Wno-unused-function"]
-    ldflags = []
-    if wanted:
-        cflags += pkg_config("--cflags", wanted)
-        ldflags += pkg_config("--libs", wanted)
+    ldflags = ["-Wl,--as-needed"]
+    cflags += pkg_config("--cflags")
+    ldflags += pkg_config("--libs")
     if DEBUG:
         cflags += ["-O0", "-fsanitize=address", "-DCYTHON_TRACE_NOGIL=1"]
         ldflags += ["-fsanitize=address"]
     return Extension(
-        f"xdpcap.{name}",
+        ".".join(path.relative_to("ext").with_suffix("").parts),
         [str(path)],
         include_dirs=["bpf", "ext/xdpcap"],
         extra_compile_args=cflags,
         extra_link_args=ldflags,
-        depends=["bpf/xdpcap_abi.h", *map(str, sorted(Path("ext/xdpcap").glob("*.[ph]*")))],
+        depends=["bpf/xdpcap_abi.h", *map(str, sorted(Path("ext").rglob("*.h")))],
     )
 
 
 def extensions():
     from Cython.Build import cythonize
 
-    pyx = sorted(Path("ext/xdpcap").glob("*.pyx"))
     return cythonize(
-        [extension(p) for p in pyx],
+        [extension(path) for path in sorted(Path("ext").rglob("*.pyx"))],
         include_path=["ext"],
         # Cython compares times, not directives: each kind of build has its own C files.
         build_dir="build/debug" if DEBUG else "build",
+        nthreads=os.cpu_count() or 1,
         compiler_directives=DIRECTIVES,
         show_all_warnings=False,
     )
@@ -184,4 +154,8 @@ if __name__ == "__main__":
     os.chdir(ROOT)
     if {"build_ext", "develop", "editable_wheel", "bdist_wheel", "build"} & set(sys.argv):
         compile_programs(ROOT / PROGRAMS)
-    setup(ext_modules=extensions(), cmdclass={"build_py": BuildPy})
+    setup(
+        ext_modules=extensions(),
+        cmdclass={"build_py": BuildPy},
+        options={"build_ext": {"parallel": os.cpu_count()}},
+    )

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-MODULES = sorted((ROOT / "ext" / "xdpcap").glob("*.pyx"))
+EXT = ROOT / "ext"
+MODULES = sorted(str(path.relative_to(EXT)) for path in EXT.rglob("*.pyx"))
 
 # In a process of its own: what Cython has to say goes to standard error.
 CYTHONIZE = """
@@ -25,7 +26,7 @@ include, build, *sources = sys.argv[1:]
 for source in sources:
     print(f"== {source}", file=sys.stderr, flush=True)
     cythonize(
-        [Extension("xdpcap." + source.removesuffix(".pyx"), [source])],
+        [Extension(source.removesuffix(".pyx").replace("/", "."), [source])],
         include_path=[include],
         build_dir=build,
         force=True,
@@ -35,12 +36,11 @@ for source in sources:
 """
 
 
-def compiler(sources: list[Path], include: Path, build: Path) -> subprocess.Popen[str]:
-    """Cython at work on sources of one directory."""
-    names = [source.name for source in sources]
+def compiler(sources: list[str], root: Path, build: Path) -> subprocess.Popen[str]:
+    """Cython at work on sources below `root`."""
     return subprocess.Popen(
-        [sys.executable, "-c", CYTHONIZE, include, build, *names],
-        cwd=sources[0].parent,
+        [sys.executable, "-c", CYTHONIZE, root, build, *sources],
+        cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -48,7 +48,7 @@ def compiler(sources: list[Path], include: Path, build: Path) -> subprocess.Pope
 
 
 def said_of(process: subprocess.Popen[str]) -> dict[str, str]:
-    """What it prints about each source, by the file's name; a failure is an error."""
+    """What it prints about each source, by the file's path; a failure is an error."""
     with process:
         said, _ = process.communicate()
     assert process.returncode == 0, said
@@ -62,18 +62,16 @@ def said(tmp_path_factory) -> dict[str, str]:
     count = os.cpu_count() or 1
     shares = [MODULES[number::count] for number in range(min(count, len(MODULES)))]
     build = tmp_path_factory.mktemp("cythonized")
-    started = [compiler(share, ROOT / "ext", build / str(at)) for at, share in enumerate(shares)]
+    started = [compiler(share, EXT, build / str(at)) for at, share in enumerate(shares)]
     return {name: about for process in started for name, about in said_of(process).items()}
 
 
-@pytest.mark.parametrize("name", [path.name for path in MODULES])
+@pytest.mark.parametrize("name", MODULES)
 def test_the_compiler_has_no_performance_hint(said, name):
     assert "performance hint" not in said[name], said[name]
 
 
 def test_a_function_that_takes_the_gil_at_every_call_is_hinted_at(tmp_path):
-    source = tmp_path / "slow.pyx"
-    source.write_text("cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n")
-    assert (
-        "performance hint" in said_of(compiler([source], tmp_path, tmp_path / "build"))["slow.pyx"]
-    )
+    (tmp_path / "slow.pyx").write_text("cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n")
+    said = said_of(compiler(["slow.pyx"], tmp_path, tmp_path / "build"))
+    assert "performance hint" in said["slow.pyx"]
