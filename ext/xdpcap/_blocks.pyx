@@ -29,7 +29,7 @@ from xdpcap._stages cimport (
     write_ends,
 )
 from xdpcap._stream cimport stream_out
-from xdpcap.liburing cimport *
+from xdpcap.clib.liburing cimport *
 
 
 cdef extern from *:

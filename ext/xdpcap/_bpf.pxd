@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from xdpcap.libbpf cimport bpf_map, bpf_object, bpf_program
+from xdpcap.clib.libbpf cimport bpf_map, bpf_object, bpf_program
 
 
 cdef class Program:

@@ -23,7 +23,7 @@ from xdpcap._objects cimport (
     open_object,
 )
 from xdpcap._settings cimport size_map, write_settings, xdpcap_settings
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 import errno as _errno
 import os

@@ -1,4 +1,4 @@
-from xdpcap.libpcap cimport bpf_insn
+from xdpcap.clib.libpcap cimport bpf_insn
 
 
 cdef class Interpreter:

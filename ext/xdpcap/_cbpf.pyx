@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t
 from libc.stdio cimport FILE, fclose
 from libc.stdlib cimport free, malloc
 
-from xdpcap.libpcap cimport *
+from xdpcap.clib.libpcap cimport *
 
 import struct
 

@@ -15,7 +15,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xdpcap.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
+from xdpcap.clib.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
 
 import errno as _errno
 import os

@@ -17,8 +17,8 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 from xdpcap._bpf cimport Program
-from xdpcap.libbpf cimport *
-from xdpcap.libxdp cimport *
+from xdpcap.clib.libbpf cimport *
+from xdpcap.clib.libxdp cimport *
 
 import errno as _errno
 import os

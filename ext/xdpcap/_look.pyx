@@ -15,7 +15,7 @@ from libc.stdint cimport uint64_t
 from xdpcap._cbpf cimport Interpreter
 from xdpcap._counted cimport counted_ahead
 from xdpcap._opened cimport *
-from xdpcap.libpcap cimport *
+from xdpcap.clib.libpcap cimport *
 
 cdef enum:
     # Packets that a filter may leave out before signals are looked for.

@@ -33,7 +33,7 @@ from xdpcap._savefile cimport (
 from xdpcap._stages cimport *
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,
     xsk_ring_cons__cancel,

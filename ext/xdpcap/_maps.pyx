@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 import errno as _errno
 import os

@@ -13,7 +13,7 @@ from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 
 from xdpcap._bpf cimport Program
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 from xdpcap.errors import KernelError
 

@@ -13,7 +13,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 import os
 from collections import namedtuple

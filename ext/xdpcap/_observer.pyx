@@ -15,7 +15,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 import errno as _errno
 import os

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from xdpcap._counted cimport CountedFile
-from xdpcap.libpcap cimport pcap_pkthdr, pcap_t
+from xdpcap.clib.libpcap cimport pcap_pkthdr, pcap_t
 
 
 # A capture file that libpcap reads, and how far it has come.

@@ -13,7 +13,7 @@ from libc.stdio cimport FILE, fclose
 from posix.unistd cimport close
 
 from xdpcap._counted cimport counted_offset, counted_open
-from xdpcap.libpcap cimport *
+from xdpcap.clib.libpcap cimport *
 
 from xdpcap.errors import KernelError, UsageError
 

@@ -15,7 +15,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from xdpcap._umem cimport FramePool, pool_give, pool_take
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     XDP_RING_NEED_WAKEUP,
     xdp_desc,
     xsk_ring_cons,

@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 
 from xdpcap._opened cimport *
 from xdpcap._packets cimport PacketList, PacketSet, list_append
-from xdpcap.libpcap cimport *
+from xdpcap.clib.libpcap cimport *
 
 from xdpcap.errors import UsageError, XdpcapError
 

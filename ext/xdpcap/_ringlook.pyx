@@ -25,7 +25,7 @@ from xdpcap._copyrings cimport (
     xdpcap_copy,
 )
 from xdpcap._savefile cimport TAG_BYTES, put_tagged
-from xdpcap.libpcap cimport bpf_filter, bpf_insn
+from xdpcap.clib.libpcap cimport bpf_filter, bpf_insn
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_TAI

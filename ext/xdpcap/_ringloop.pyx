@@ -16,7 +16,7 @@ from libc.string cimport memcpy, memset
 from xdpcap._socketcalls cimport kick_tx, raise_tx_budget
 from xdpcap._umem cimport pool_take
 from xdpcap._xsk cimport Xsk
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,
     xsk_prod_nb_free,

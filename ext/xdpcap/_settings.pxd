@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from xdpcap.libbpf cimport bpf_object
+from xdpcap.clib.libbpf cimport bpf_object
 
 
 cdef extern from "xdpcap_abi.h" nogil:

@@ -11,7 +11,7 @@ Source relied on: bpf/xdpcap_abi.h; libbpf 1.1, src/libbpf.c.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 
-from xdpcap.libbpf cimport *
+from xdpcap.clib.libbpf cimport *
 
 from xdpcap._maps import possible_cpus
 from xdpcap.errors import UsageError

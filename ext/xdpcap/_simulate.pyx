@@ -20,7 +20,7 @@ from xdpcap._sink cimport FileSink
 from xdpcap._packetmeta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, utc_offset
-from xdpcap.libxdp cimport XDP_PKT_CONTD, xdp_desc, xsk_ring_cons, xsk_ring_prod
+from xdpcap.clib.libxdp cimport XDP_PKT_CONTD, xdp_desc, xsk_ring_cons, xsk_ring_prod
 
 from xdpcap.errors import UsageError
 

@@ -35,7 +35,7 @@ from xdpcap._blocks cimport (
     sink_wait,
 )
 from xdpcap._stages cimport StageTimes
-from xdpcap.liburing cimport *
+from xdpcap.clib.liburing cimport *
 
 import os
 import stat

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from xdpcap._stages cimport StageClocks
-from xdpcap.liburing cimport io_uring
+from xdpcap.clib.liburing cimport io_uring
 
 
 cdef enum SinkMode:

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from xdpcap.libxdp cimport xdp_statistics
+from xdpcap.clib.libxdp cimport xdp_statistics
 
 
 cdef int read_statistics(int fd, xdp_statistics *out) noexcept nogil

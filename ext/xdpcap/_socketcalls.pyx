@@ -11,7 +11,7 @@ from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     SOL_XDP,
     XDP_OPTIONS,
     XDP_OPTIONS_ZEROCOPY,

@@ -4,7 +4,7 @@ from xdpcap._blocks cimport Sink
 from xdpcap._copyrings cimport CopyRings
 from xdpcap._deviceclock cimport DeviceClock
 from xdpcap._savefile cimport Encoder
-from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod
+from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod
 
 
 cdef enum Reason:

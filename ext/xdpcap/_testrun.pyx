@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
 from xdpcap._bpf cimport Program
-from xdpcap.libbpf cimport bpf_prog_test_run_opts, bpf_test_run_opts, xdp_md
+from xdpcap.clib.libbpf cimport bpf_prog_test_run_opts, bpf_test_run_opts, xdp_md
 
 from collections import namedtuple
 

@@ -25,7 +25,7 @@ from libc.string cimport memcpy
 from xdpcap._deviceclock cimport clock_refresh
 from xdpcap._txmetadata cimport XDP_TX_METADATA, ask_launch, ask_nothing
 from xdpcap._umem cimport pool_give, pool_take
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,
     xsk_prod_nb_free,

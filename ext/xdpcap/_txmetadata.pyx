@@ -20,7 +20,7 @@ from libc.string cimport memset
 
 from xdpcap._umem cimport Umem
 from xdpcap._xsk cimport Xsk
-from xdpcap.libxdp cimport AF_XDP, SOL_XDP, XDP_MMAP_OFFSETS, xdp_desc
+from xdpcap.clib.libxdp cimport AF_XDP, SOL_XDP, XDP_MMAP_OFFSETS, xdp_desc
 
 from xdpcap.errors import KernelError, UsageError
 

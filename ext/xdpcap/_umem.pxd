@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_umem
+from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_umem
 
 
 # A stack of free frame addresses. Last in, first out: the frame that was used last

@@ -13,7 +13,7 @@ from libc.errno cimport errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     xsk_ring_prod__fill_addr,
     xsk_ring_prod__reserve,
     xsk_ring_prod__submit,

@@ -15,7 +15,7 @@ from xdpcap._deviceclock cimport ahead_measure
 from xdpcap._stages cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
 from xdpcap._state cimport CaptureState
 from xdpcap._socketcalls cimport read_statistics
-from xdpcap.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
+from xdpcap.clib.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
 
 
 cdef extern from *:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from xdpcap._umem cimport Umem
-from xdpcap.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_socket
+from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_socket
 
 
 cdef class Xsk:

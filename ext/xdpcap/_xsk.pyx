@@ -15,7 +15,7 @@ from libc.errno cimport EBUSY, errno
 from libc.string cimport memcpy, memset
 from libc.stdint cimport uint16_t
 
-from xdpcap.libxdp cimport (
+from xdpcap.clib.libxdp cimport (
     SO_BUSY_POLL_BUDGET,
     SO_PREFER_BUSY_POLL,
     XDP_COPY,

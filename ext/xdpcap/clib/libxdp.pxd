@@ -7,7 +7,7 @@ that Debian 12's if_xdp.h (6.1) lacks are defined here with the kernel's values
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from xdpcap.libbpf cimport bpf_object
+from xdpcap.clib.libbpf cimport bpf_object
 
 
 cdef extern from *:
