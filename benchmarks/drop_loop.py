@@ -18,7 +18,7 @@ from xdpcap._sink import FileSink
 
 from xdpcap import net, privileges
 from xdpcap.attachment import Attachment
-from xdpcap.config import RecordConfig
+from xdpcap.options.record import RecordConfig
 from xdpcap.recorder import SETTLE_S
 
 # The loop needs a sink to exist; no byte goes through it.

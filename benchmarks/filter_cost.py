@@ -43,7 +43,7 @@ from xdpcap.lab.frames import (
     tcp,
     udp,
 )
-from xdpcap.units import MIB
+from xdpcap.options.units import MIB
 from xdpcap.variants import Variant, mirror_variants, variants
 
 REPEAT = 1_000_000

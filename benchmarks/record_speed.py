@@ -28,7 +28,7 @@ from benchmarks.rounds import Plan, Runner, measures
 from benchmarks.scratch import sweep
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.lab import namespaces
-from xdpcap.units import UnitError, parse_count
+from xdpcap.options.units import UnitError, parse_count
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_TYPES = ("tmpfs", "ramfs")

@@ -26,7 +26,7 @@ from benchmarks.pieces import (
     of_size,
     tell,
 )
-from xdpcap.config import MEMORY_BLOCKS
+from xdpcap.options.record import MEMORY_BLOCKS
 from xdpcap.savefile.reader import read_packets
 
 SIZES = (64, 512, 1514, 9000)

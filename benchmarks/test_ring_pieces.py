@@ -13,8 +13,8 @@ from xdpcap._bench import Copier
 from xdpcap._plainring import PlainPool, PlainRing
 
 from benchmarks.pieces import LIMIT, measured_longer, tell
-from xdpcap.config import RecordConfig
-from xdpcap.frame_room import chosen_frame
+from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.options.record import RecordConfig
 
 CONFIG = RecordConfig(("bench0",), output="nowhere")
 FRAME_BYTES = chosen_frame(CONFIG.frame_size)

@@ -15,7 +15,7 @@ from typing import Any
 from screens import Memory
 
 from xdpcap.cli.ui import TerminalUi
-from xdpcap.config import RecordConfig
+from xdpcap.options.record import RecordConfig
 from xdpcap.stats import QueueAccount, reported_total, total
 from xdpcap.verdict import QueueVerdict, Verdict
 

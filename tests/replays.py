@@ -10,7 +10,7 @@ from typing import Any
 from screens import Memory
 
 from xdpcap.cli.replay_ui import ReplayUi
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay_report import Progress
 from xdpcap.replay_verdict import ReplayVerdict
 

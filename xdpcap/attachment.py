@@ -18,17 +18,9 @@ from xdpcap import kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
-from xdpcap.config import RecordConfig
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.filter import PacketFilter
-from xdpcap.frame_room import (
-    PAGE_FRAME,
-    chosen_frame,
-    longest_packet,
-    zero_copy_frame,
-    zero_copy_room,
-)
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.metadata import Metadata
 from xdpcap.net import (
@@ -38,11 +30,19 @@ from xdpcap.net import (
     rx_missed,
     rx_queues_allocated,
 )
+from xdpcap.options.frame_sizes import (
+    PAGE_FRAME,
+    chosen_frame,
+    longest_packet,
+    zero_copy_frame,
+    zero_copy_room,
+)
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import KIB, format_bytes
 from xdpcap.own_program import count_in_user_space
 from xdpcap.programs import FINAL, attach_best
 from xdpcap.stats import QueueAccount
 from xdpcap.time_stamps import DeviceTime
-from xdpcap.units import KIB, format_bytes
 from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
 

@@ -27,15 +27,15 @@ from typing import Any
 
 from xdpcap import privileges
 from xdpcap._bench import Workbench
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.frame_room import DEFAULT_FRAME
 from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.lab.traffic import blast
+from xdpcap.options.bench_rings import idle_frame
+from xdpcap.options.frame_sizes import DEFAULT_FRAME
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import MIB
 from xdpcap.recording_process import RecordingProcess
-from xdpcap.ring_bench_config import idle_frame
 from xdpcap.savefile import headers
-from xdpcap.units import MIB
 
 SIZES = (60, 1514)
 FORMATS = ("pcapng", "pcap")

@@ -17,21 +17,21 @@ from typing import Any
 from xdpcap import kernel, net, privileges
 from xdpcap._stages import StageTimes
 from xdpcap.attachment import Attachment, require_memory
-from xdpcap.bench_record_config import BenchRecordConfig
 from xdpcap.bench_record_report import make_bench_report
-from xdpcap.config import RecordConfig
 from xdpcap.discard import DiscardOutput
 from xdpcap.engine import Worker
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.net import netns
+from xdpcap.options.bench_record import BenchRecordConfig
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import KIB, MIB, format_bytes
 from xdpcap.outputs import Described, DirectoryOutput
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.savefile.directory import check_directory
 from xdpcap.simulator import SimulatedRecorder
 from xdpcap.stage_account import StageAccount
 from xdpcap.stats import QueueAccount
-from xdpcap.units import KIB, MIB, format_bytes
 
 # How often it is looked whether there is still room for the files, and how much there must
 # be: a disk takes 200 MB meanwhile.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xdpcap.bench_record_config import BenchRecordConfig, format_sizes
+from xdpcap.options.bench_record import BenchRecordConfig, format_sizes
 from xdpcap.replay_verdict import WIRE_OVERHEAD_BYTES
 from xdpcap.stage_account import StageAccount, busiest, together
 from xdpcap.stats import QueueAccount, reported_total, total

@@ -18,7 +18,7 @@ import time
 
 from xdpcap._bpf import Program
 from xdpcap.errors import KernelError
-from xdpcap.units import format_grouped
+from xdpcap.options.units import format_grouped
 
 # Renewed so many times an interval, so that one late wake-up lets nothing go.
 RENEWALS = 4

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from xdpcap.dump_config import DumpConfig
 from xdpcap.dump_lines import shower
 from xdpcap.errors import UsageError
 from xdpcap.live_source import LiveSource
 from xdpcap.net import netns
+from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import PacketSource, Seen, open_files
 from xdpcap.savefile.source import STDIN
 from xdpcap.stats import QueueAccount

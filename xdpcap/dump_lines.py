@@ -11,7 +11,7 @@ from xdpcap.dissect.fields import layer_fields
 from xdpcap.dissect.hexdump import hex_lines
 from xdpcap.dissect.text import Style, packet_text
 from xdpcap.dissect.times import Clock, utc_text
-from xdpcap.dump_config import DumpConfig
+from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import Seen
 
 Show = Callable[[Seen], str]

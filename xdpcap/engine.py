@@ -17,9 +17,9 @@ from xdpcap import _capture
 from xdpcap._capture import Capture
 from xdpcap._stages import StageTimes
 from xdpcap.attachment import Attachment
-from xdpcap.config import STDOUT
 from xdpcap.errors import XdpcapError
 from xdpcap.files import Chain
+from xdpcap.options.record import STDOUT
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount
 

@@ -29,7 +29,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from xdpcap import __version__
 from xdpcap._maps import VERDICTS
 from xdpcap.errors import KernelError
-from xdpcap.listen import ListenAddress
+from xdpcap.options.listen_address import ListenAddress
 from xdpcap.stats import QueueAccount
 
 # Rows of this age are served again: whoever scrapes like mad costs the main thread no more.

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, Plan, select
 from xdpcap._reader import CaptureReader
-from xdpcap.addresses import parse_vlan
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.addresses import parse_vlan
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.savefile.source import open_source
 
 # One batch while streaming, bytes of packets: with the last packet it still fits 8 MiB, the step

@@ -7,9 +7,9 @@ import re
 
 from xdpcap import net
 from xdpcap.attachment import Attachment
-from xdpcap.config import RecordConfig
-from xdpcap.frame_room import chosen_frame
-from xdpcap.units import format_size
+from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import format_size
 from xdpcap.verdict import Verdict
 
 CLOCK_TEXT = {

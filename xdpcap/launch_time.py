@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from xdpcap import kernel, net
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 
 # A thread that sleeps wakes some tens of microseconds late, a virtual one now and then more
 # than a millisecond.  A million packets a second of so much time just fit the default ring,

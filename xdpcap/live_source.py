@@ -22,13 +22,13 @@ from xdpcap._capture import utc_offset_ns
 from xdpcap._cbpf import Interpreter
 from xdpcap._copyrings import CopyRing
 from xdpcap._ringlook import HOLD_NS, RingLook
-from xdpcap.config import RecordConfig
 from xdpcap.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.nic_attachment import NicAttachment
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import KIB, MIB
 from xdpcap.packet_source import BATCH, Seen
 from xdpcap.stats import QueueAccount, total
-from xdpcap.units import KIB, MIB
 
 # All rings together, unless there are so many queues that each would get less than LEAST.
 RINGS_BYTES = 32 * MIB

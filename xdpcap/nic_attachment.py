@@ -11,11 +11,11 @@ import os
 from xdpcap import kernel
 from xdpcap._copyrings import CopyRing
 from xdpcap._nicprogram import NicProgram
-from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import Link
+from xdpcap.options.record import RecordConfig
 from xdpcap.stats import QueueAccount
 from xdpcap.variants import Variant, nic
 

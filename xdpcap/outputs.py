@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from xdpcap._capture import SharedLimit
 from xdpcap._sink import StreamLock
-from xdpcap.config import RecordConfig
 from xdpcap.files import Closer, FileChain
 from xdpcap.net import Link
+from xdpcap.options.record import RecordConfig
 from xdpcap.pipe import Pipe, PipeChain
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory, check_directory

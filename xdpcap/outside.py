@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
-from xdpcap.listen import ListenAddress
+from xdpcap.options.listen_address import ListenAddress
 from xdpcap.pins import Pins
 from xdpcap.stats import QueueAccount
 

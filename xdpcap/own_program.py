@@ -9,9 +9,9 @@ import logging
 
 from xdpcap import kernel
 from xdpcap._objects import examine
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError
-from xdpcap.program_file import ProgramFile
+from xdpcap.options.program_argument import ProgramFile
+from xdpcap.options.record import RecordConfig
 from xdpcap.stats import QueueAccount
 from xdpcap.variants import Variant
 

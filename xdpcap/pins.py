@@ -36,7 +36,7 @@ from xdpcap import _maps
 from xdpcap._bpf import Program
 from xdpcap.errors import XdpcapError
 from xdpcap.net import Link
-from xdpcap.units import format_number_list, parse_number_list
+from xdpcap.options.units import format_number_list, parse_number_list
 
 BPFFS = Path("/sys/fs/bpf")
 BPF_FS_MAGIC = 0xCAFE4A11  # linux/magic.h

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from xdpcap import kernel, net
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.filter import PacketFilter
-from xdpcap.frame_room import chosen_frame
 from xdpcap.net.guardian import Guardian
 from xdpcap.net.offloads import OffloadFixes
+from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.options.record import RecordConfig
 from xdpcap.time_stamps import refused, stamping_change
 
 

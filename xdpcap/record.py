@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from xdpcap import kernel, net, privileges
 from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
-from xdpcap.config import RecordConfig
 from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import XdpcapError
 from xdpcap.events import Events
@@ -25,6 +24,7 @@ from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.observer_attachment import ObserverAttachment
+from xdpcap.options.record import RecordConfig
 from xdpcap.outputs import Described, DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
 from xdpcap.preparation import admitted, prepare

@@ -13,10 +13,10 @@ from typing import Protocol
 from xdpcap._capture import Capture, SharedLimit
 from xdpcap._sink import FileSink, StreamLock
 from xdpcap.attachment import Attachment
-from xdpcap.config import RecordConfig
 from xdpcap.engine import Worker
 from xdpcap.files import TAIL_BYTES, Chain
 from xdpcap.net import Link
+from xdpcap.options.record import RecordConfig
 from xdpcap.stats import QueueAccount
 
 # In generic mode a packet may still be in the program when the detach returns; it is

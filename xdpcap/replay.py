@@ -17,7 +17,7 @@ from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.events import Events
 from xdpcap.feed import Batch, Feed
 from xdpcap.net import netns
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay_verdict import ReplayVerdict
 from xdpcap.replay_warnings import link_warnings, sending_warnings

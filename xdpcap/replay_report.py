@@ -10,7 +10,7 @@ from xdpcap.replay_verdict import wire_bits
 
 if TYPE_CHECKING:
     from xdpcap.feed import Feed
-    from xdpcap.replay_config import ReplayConfig
+    from xdpcap.options.replay import ReplayConfig
     from xdpcap.sender import Sender
     from xdpcap.tx_attachment import TxAttachment
 

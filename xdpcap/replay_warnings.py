@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from xdpcap.feed import Feed
 from xdpcap.net import Link
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 
 Caution = tuple[str, str]
 

@@ -16,7 +16,7 @@ from xdpcap.cpu_time import machine_busy_s, thread_cpu_s
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.events import Events
 from xdpcap.net import netns
-from xdpcap.ring_bench_config import RingBenchConfig, idle_frame
+from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
 from xdpcap.tx_attachment import TxAttachment
 

@@ -18,7 +18,7 @@ from xdpcap._xsk import Xsk
 from xdpcap.errors import XdpcapError
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.launch_time import LEAD_NS
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 
 # How long completions are waited for at the end, and after a stop.
 DRAIN_S = 2.0

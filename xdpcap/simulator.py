@@ -15,10 +15,10 @@ from xdpcap import _capture
 from xdpcap._simulate import Simulation
 from xdpcap._sink import FileSink
 from xdpcap._stages import StageTimes
-from xdpcap.bench_record_config import BenchRecordConfig, Sizes
 from xdpcap.engine import DISK_WAIT_S, write_error
 from xdpcap.files import Closer, FileChain
-from xdpcap.frame_room import chosen_frame
+from xdpcap.options.bench_record import BenchRecordConfig, Sizes
+from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory
 from xdpcap.savefile.names import PART_SUFFIX, NameTemplate

@@ -24,9 +24,9 @@ from xdpcap._conversations import FlowSides
 from xdpcap._packets import PacketSet
 from xdpcap._reader import CaptureReader
 from xdpcap._sides import PrefixSides, RecordedSides, runs_of, spread
-from xdpcap.addresses import Network
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.addresses import Network
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.savefile.source import open_source
 
 FORMAT = "xdpcap split"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.sweep import Dimension
+from xdpcap.options.sweep import Dimension
 
 SUFFIXES = (".svg", ".png", ".pdf")
 

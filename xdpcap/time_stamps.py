@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xdpcap import net
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link
 from xdpcap.net.xsk_features import RX_TIMESTAMP
+from xdpcap.options.record import RecordConfig
 
 SECOND_NS = 1_000_000_000
 OFF = "receive time stamping is off in the NIC"

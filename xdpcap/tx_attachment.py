@@ -23,8 +23,8 @@ from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.programs import attach_program
-from xdpcap.replay_config import ReplayConfig
 from xdpcap.variants import variants
 
 # An Ethernet header and two VLAN tags.

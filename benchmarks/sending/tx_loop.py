@@ -18,7 +18,7 @@ from xdpcap._transmit import Transmitter
 
 from benchmarks.recorders import BenchmarkError
 from xdpcap import net, privileges
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.savefile.reader import read_packets
 from xdpcap.tx_attachment import TxAttachment
 

@@ -19,7 +19,7 @@ from xdpcap._packets cimport Entry, PacketList, PacketSet, list_widen
 from xdpcap._readdress cimport readdress
 
 from xdpcap.errors import XdpcapError
-from xdpcap.rewrite_rules import parse_rules
+from xdpcap.options.rewrite import parse_rules
 
 cdef enum:
     MACS_BYTES = 12

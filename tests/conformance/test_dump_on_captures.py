@@ -11,8 +11,8 @@ import pytest
 from corpus import CAPTURES, is_capture
 
 from xdpcap.dump import dump_session
-from xdpcap.dump_config import DumpConfig
 from xdpcap.errors import UsageError
+from xdpcap.options.dump import DumpConfig
 
 # A file of which libpcap prints nothing either way: tcpdump knows no such linktype.
 UNKNOWN_TO_TCPDUMP = {"libpcap/linktype-reserved-field-not-zero.pcap"}

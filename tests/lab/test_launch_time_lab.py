@@ -26,7 +26,7 @@ from xdpcap import launch_time, net, tx_attachment
 from xdpcap.errors import UsageError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.tx_attachment import TxAttachment
 
 pytestmark = since((6, 15), "launch times")

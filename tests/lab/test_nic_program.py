@@ -17,10 +17,10 @@ from xdpcap._nicprogram import NicProgram
 from xdpcap._ringlook import HOLD_NS, RingLook
 
 from xdpcap import kernel, nic_attachment
-from xdpcap.dump_config import DumpConfig
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.live_source import LiveSource
+from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import Seen
 from xdpcap.variants import nic
 

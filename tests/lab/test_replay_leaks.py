@@ -18,7 +18,7 @@ from xdpcap._transmit import Transmitter
 from xdpcap import _transmit, net
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import mixed_frames, numbered_frame
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.tx_attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"

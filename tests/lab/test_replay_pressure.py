@@ -21,7 +21,7 @@ from sniffing import Tcpdump
 from xdpcap import kernel, net
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.tx_attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"

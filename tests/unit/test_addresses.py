@@ -1,4 +1,4 @@
-"""xdpcap.addresses: what people write is read exactly, anything else is an error of one line."""
+"""options.addresses: what people write is read exactly, anything else is an error of one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpcap.addresses import (
+from xdpcap.options.addresses import (
     VlanEdit,
     format_mac,
     parse_mac,
@@ -17,7 +17,7 @@ from xdpcap.addresses import (
     parse_prefix_map,
     parse_vlan,
 )
-from xdpcap.units import UnitError
+from xdpcap.options.units import UnitError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xdpcap._addressmap import AddressMap
 
-from xdpcap.rewrite_rules import parse_rules
+from xdpcap.options.rewrite import parse_rules
 
 SEEDS = st.integers(0, (1 << 63) - 1)
 

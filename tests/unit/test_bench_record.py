@@ -22,21 +22,21 @@ from xdpcap._sink import FileSink, choose_mode
 from xdpcap._stages import StageTimes
 
 from xdpcap import bench_record
-from xdpcap.bench_record_config import (
+from xdpcap.bench_record_report import make_bench_report
+from xdpcap.cli.bench_record import bench_record_command, view
+from xdpcap.errors import XdpcapError
+from xdpcap.lab.frames import checksum, frame_number
+from xdpcap.options.bench_record import (
     IMIX,
     BenchRecordConfig,
     format_sizes,
     parse_sizes,
 )
-from xdpcap.bench_record_report import make_bench_report
-from xdpcap.cli.bench_record import bench_record_command, view
-from xdpcap.errors import XdpcapError
-from xdpcap.lab.frames import checksum, frame_number
+from xdpcap.options.units import MIB, UnitError
 from xdpcap.savefile.reader import read_blocks, read_packets
 from xdpcap.simulator import header, spread
 from xdpcap.stage_account import StageAccount
 from xdpcap.stats import QueueAccount
-from xdpcap.units import MIB, UnitError
 
 # Enough for some rings, and few enough for a reader in Python.
 SHORT_S = 0.02

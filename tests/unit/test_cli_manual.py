@@ -16,7 +16,7 @@ from xdpcap.cli.options import Quantity, SectionOption
 from xdpcap.cli.record import config_of, record_command
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.stats import REPORTED
 
 DOCS = Path(__file__).parents[2] / "docs"

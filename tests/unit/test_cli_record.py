@@ -15,9 +15,9 @@ from command_line import one_line, raising, run, session_double, xdpcap
 
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.record import record_command
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.program_file import ProgramFile
+from xdpcap.options.program_argument import ProgramFile
+from xdpcap.options.record import RecordConfig
 
 BASE = RecordConfig(interfaces=("v0",), output="captures")
 ARGV = ["record", "-i", "v0", "-o", "captures"]

@@ -15,8 +15,8 @@ from command_line import one_line, raising, run, session_double, xdpcap
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.replay import replay_command
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.instant import NS
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.times import NS
 
 BASE = ReplayConfig(files=("a.pcap",), interface="v0")
 ARGV = ["replay", "a.pcap", "-i", "v0"]

@@ -1,4 +1,4 @@
-"""xdpcap.config: every value or combination that can't work is one line with the way out."""
+"""options.record: every value or combination that can't work is one line with the way out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from refusals import accepted, refusal_of
 
-from xdpcap.config import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordConfig
 from xdpcap.errors import UsageError
-from xdpcap.program_file import ProgramFile
+from xdpcap.options.program_argument import ProgramFile
+from xdpcap.options.record import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordConfig
+from xdpcap.options.units import KIB, MIB
 from xdpcap.savefile import names
-from xdpcap.units import KIB, MIB
 
 GOOD = RecordConfig(interfaces=("v0",), output="captures")
 

@@ -19,7 +19,7 @@ from xdpcap.dissect.fields import layer_fields
 from xdpcap.dissect.hexdump import hex_lines
 from xdpcap.dissect.layers import Cut, Invalid, Payload
 from xdpcap.dissect.times import STYLES, Clock, utc_text
-from xdpcap.dump_config import TIME_STYLES
+from xdpcap.options.dump import TIME_STYLES
 
 # --------------------------------------------------------------------- fields, hex and times
 

@@ -15,7 +15,7 @@ from metrics import OPENMETRICS, get, samples, value
 
 from xdpcap.errors import KernelError
 from xdpcap.exporter import ANSWER_S, PLACES, Exporter
-from xdpcap.listen import ListenAddress, parse_listen
+from xdpcap.options.listen_address import ListenAddress, parse_listen
 from xdpcap.stats import QueueAccount
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xdpcap.frame_room import copy_room, longest_packet, zero_copy_frame, zero_copy_room
+from xdpcap.options.frame_sizes import copy_room, longest_packet, zero_copy_frame, zero_copy_room
 
 
 def test_the_longest_packet_has_a_header_and_two_vlan_tags() -> None:

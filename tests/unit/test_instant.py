@@ -1,4 +1,4 @@
-"""xdpcap.instant: a moment is read to the nanosecond, in local time, and never in the past."""
+"""options.times: a moment is read to the nanosecond, in local time, and never in the past."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpcap.instant import NS, InstantError, parse_instant
+from xdpcap.options.times import NS, InstantError, parse_instant
 
 
 @pytest.fixture(autouse=True)

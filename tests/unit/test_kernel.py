@@ -8,8 +8,8 @@ import pytest
 
 from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay import replay_session
-from xdpcap.replay_config import ReplayConfig
 
 
 def pretend(monkeypatch, release):

@@ -9,7 +9,7 @@ import pytest
 
 from xdpcap import kernel, launch_time, net
 from xdpcap.net import Link
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1", launch_time=True)
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "igc", 1000, "", 0, None, None)

@@ -72,6 +72,8 @@ def test_the_compiler_has_no_performance_hint(said, name):
 
 
 def test_a_function_that_takes_the_gil_at_every_call_is_hinted_at(tmp_path):
-    (tmp_path / "slow.pyx").write_text("cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n")
+    (tmp_path / "slow.pyx").write_text(
+        "cdef void f() nogil:\n    pass\n\ndef g():\n    with nogil:\n        f()\n"
+    )
     said = said_of(compiler(["slow.pyx"], tmp_path, tmp_path / "build"))
     assert "performance hint" in said["slow.pyx"]

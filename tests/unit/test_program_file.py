@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xdpcap.errors import UsageError
-from xdpcap.program_file import ProgramFile, parse_interface, parse_program, sources
+from xdpcap.options.program_argument import ProgramFile, parse_interface, parse_program, sources
 
 
 @pytest.mark.parametrize(

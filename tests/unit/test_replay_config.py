@@ -1,4 +1,4 @@
-"""xdpcap.replay_config: every value or combination that can't work is one line with the way out."""
+"""options.replay: every value or combination that can't work is one line with the way out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from refusals import accepted, refusal_of
 
 from xdpcap.errors import UsageError
-from xdpcap.replay_config import ReplayConfig
-from xdpcap.units import MIB
+from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.units import MIB
 
 GOOD = ReplayConfig(files=("a.pcap",), interface="v0")
 TWO_SIDES = {"second_interface": "v1", "split": "10.0.0.0/8"}

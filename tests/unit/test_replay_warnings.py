@@ -10,7 +10,7 @@ import pytest
 
 from xdpcap.feed import Reading
 from xdpcap.net import Link
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay_warnings import link_warnings, sending_warnings
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")

@@ -7,9 +7,9 @@ from ipaddress import ip_network
 import pytest
 from xdpcap._rewrite import Rewriter
 
-from xdpcap.addresses import VlanEdit
 from xdpcap.errors import UsageError
-from xdpcap.rewrite_rules import RewriteRules, parse_rules
+from xdpcap.options.addresses import VlanEdit
+from xdpcap.options.rewrite import RewriteRules, parse_rules
 
 
 def test_nothing_asked_for_is_nothing_to_do():

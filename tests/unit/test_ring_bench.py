@@ -10,7 +10,7 @@ from command_line import one_line, run
 from refusals import accepted, refusal_of
 
 from xdpcap.cli.bench import SETTINGS, bench_command
-from xdpcap.ring_bench_config import RingBenchConfig
+from xdpcap.options.bench_rings import RingBenchConfig
 from xdpcap.ring_bench_report import DROPS, Moment, RingSample, between, total
 
 GOOD = RingBenchConfig("eth1", "rx-drop")

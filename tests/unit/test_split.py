@@ -1,4 +1,4 @@
-"""xdpcap.split: sides of whole files, the cache file, and the files that it belongs to."""
+"""split: sides of whole files, the cache file, and the files that it belongs to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from packets import SYN, TCP, UDP, ip_packet, packet_set, pcap
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.replay_config import ReplayConfig
+from xdpcap.options.replay import ReplayConfig
 from xdpcap.split import open_sides, read_cache, split_files, write_cache
 
 A, B = "192.0.2.1", "198.51.100.7"

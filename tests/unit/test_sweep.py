@@ -8,9 +8,9 @@ import io
 import pytest
 
 from xdpcap.errors import UsageError
-from xdpcap.sweep import COLUMNS, as_csv, combinations, parse_sweep
+from xdpcap.options.sweep import COLUMNS, as_csv, combinations, parse_sweep
+from xdpcap.options.units import parse_size
 from xdpcap.sweep_plot import check_plot, plot
-from xdpcap.units import parse_size
 
 SETTINGS = {"batch": ("batch", int), "frame-size": ("frame_size", parse_size)}
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from xdpcap import hardware_clock, kernel, net, time_stamps
-from xdpcap.config import RecordConfig
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.metadata import choices
 from xdpcap.net import Link
+from xdpcap.options.record import RecordConfig
 from xdpcap.programs import _of_a_member
 from xdpcap.time_stamps import DeviceTime, choose, stamping_change
 

@@ -1,4 +1,4 @@
-"""xdpcap.units: what people write becomes the number it says, or one line saying why not."""
+"""options.units: what people write becomes the number it says, or one line saying why not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xdpcap import units
+from xdpcap.options import units
 
 sizes = st.integers(0, units.MAX_WHOLE)
 

@@ -12,7 +12,6 @@ from typing import Any
 import click
 from rich.console import Console
 
-from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
 from xdpcap.cli.bench_lab import bench_lab_command
 from xdpcap.cli.bench_record import bench_record_command
 from xdpcap.cli.options import (
@@ -27,9 +26,10 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.ring_bench_config import WAITS, RingBenchConfig
-from xdpcap.sweep import Dimension, as_csv, combinations, parse_sweep
-from xdpcap.units import parse_size
+from xdpcap.options.bench_rings import WAITS, RingBenchConfig
+from xdpcap.options.checks import ATTACH_MODES, ZERO_COPY_MODES
+from xdpcap.options.sweep import Dimension, as_csv, combinations, parse_sweep
+from xdpcap.options.units import parse_size
 
 EXAMPLES = """\b
 Examples:

@@ -18,7 +18,7 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError
-from xdpcap.units import format_bytes
+from xdpcap.options.units import format_bytes
 
 EXAMPLES = """\b
 Examples:

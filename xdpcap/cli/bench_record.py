@@ -9,13 +9,6 @@ from typing import Any
 
 import click
 
-from xdpcap.bench_record_config import (
-    IMIX,
-    SIMULATIONS,
-    BenchRecordConfig,
-    format_sizes,
-    parse_sizes,
-)
 from xdpcap.cli.options import (
     BYTES,
     CONTEXT_SETTINGS,
@@ -29,8 +22,15 @@ from xdpcap.cli.options import (
     takes,
 )
 from xdpcap.cli.streams import complain, emit
-from xdpcap.config import FORMATS
-from xdpcap.units import format_grouped, format_scaled
+from xdpcap.options.bench_record import (
+    IMIX,
+    SIMULATIONS,
+    BenchRecordConfig,
+    format_sizes,
+    parse_sizes,
+)
+from xdpcap.options.record import FORMATS
+from xdpcap.options.units import format_grouped, format_scaled
 
 EXAMPLES = """\b
 Examples:

@@ -24,7 +24,7 @@ from xdpcap.cli.columns import (
 )
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.cli.live import clock_text
-from xdpcap.units import format_bytes, format_grouped, format_scaled
+from xdpcap.options.units import format_bytes, format_grouped, format_scaled
 
 Account = Mapping[str, Any]
 

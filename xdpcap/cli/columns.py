@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xdpcap.cli.glyphs import Glyphs
-from xdpcap.units import format_grouped
+from xdpcap.options.units import format_grouped
 
 # One cell of padding before each column, and one of rich's between two columns.
 COLUMN_GAP = 2

@@ -17,8 +17,8 @@ from xdpcap.cli.options import (
     takes,
 )
 from xdpcap.cli.streams import complain, emit, remark
-from xdpcap.dump_config import TIME_STYLES, DumpConfig
 from xdpcap.errors import UsageError
+from xdpcap.options.dump import TIME_STYLES, DumpConfig
 from xdpcap.stats import QueueAccount
 
 EXAMPLES = """\b

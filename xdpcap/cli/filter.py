@@ -10,7 +10,7 @@ from xdpcap.cli.filtering import given_expression
 from xdpcap.cli.options import CONTEXT_SETTINGS, FLAG, SectionedCommand, section, takes
 from xdpcap.cli.streams import complain
 from xdpcap.errors import UsageError
-from xdpcap.units import format_grouped
+from xdpcap.options.units import format_grouped
 
 EXAMPLES = """\b
 Examples:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from xdpcap.cli.glyphs import Glyphs
-from xdpcap.units import format_number_list
+from xdpcap.options.units import format_number_list
 from xdpcap.verdict import QueueVerdict, Verdict
 
 LABEL_WIDTH = 9

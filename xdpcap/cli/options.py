@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from xdpcap import units
-from xdpcap.listen import parse_listen
-from xdpcap.program_file import parse_program
+from xdpcap.options import units
+from xdpcap.options.listen_address import parse_listen
+from xdpcap.options.program_argument import parse_program
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -23,7 +23,7 @@ NAMES_WIDTH = 27
 
 
 class Quantity(click.ParamType[Any]):
-    """An option's value read by one of the parsers of `xdpcap.units`.
+    """An option's value read by one of the parsers of `xdpcap.options.units`.
 
     `name` is what the help shows in the value's place, `spell` writes a default.
     """

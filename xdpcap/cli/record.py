@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from xdpcap.checks import ATTACH_MODES, ZERO_COPY_MODES
 from xdpcap.cli.filtering import given_expression
 from xdpcap.cli.options import (
     BYTES,
@@ -25,7 +24,10 @@ from xdpcap.cli.options import (
     section,
     takes,
 )
-from xdpcap.config import (
+from xdpcap.errors import UsageError
+from xdpcap.options.checks import ATTACH_MODES, ZERO_COPY_MODES
+from xdpcap.options.program_argument import sources
+from xdpcap.options.record import (
     FORMATS,
     HASHES,
     HOOKS,
@@ -35,8 +37,6 @@ from xdpcap.config import (
     UNMATCHED,
     RecordConfig,
 )
-from xdpcap.errors import UsageError
-from xdpcap.program_file import sources
 
 EXAMPLES = """\b
 Sizes take K, M, G or KiB, MiB, GiB (powers of 1024) and kB, MB, GB (powers of

@@ -9,8 +9,6 @@ from typing import Any
 
 import click
 
-from xdpcap.addresses import format_mac, parse_mac
-from xdpcap.checks import ZERO_COPY_MODES
 from xdpcap.cli.options import (
     BYTES,
     CONTEXT_SETTINGS,
@@ -25,9 +23,11 @@ from xdpcap.cli.options import (
     takes,
 )
 from xdpcap.errors import UsageError
-from xdpcap.instant import parse_instant
-from xdpcap.replay_config import ATTACH_MODES, TIMERS, ReplayConfig
-from xdpcap.units import parse_decimal
+from xdpcap.options.addresses import format_mac, parse_mac
+from xdpcap.options.checks import ZERO_COPY_MODES
+from xdpcap.options.replay import ATTACH_MODES, TIMERS, ReplayConfig
+from xdpcap.options.times import parse_instant
+from xdpcap.options.units import parse_decimal
 
 EXAMPLES = """\b
 Sizes take K, M, G or KiB, MiB, GiB (powers of 1024) and kB, MB, GB (powers of

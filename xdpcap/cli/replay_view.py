@@ -26,15 +26,15 @@ from xdpcap.cli.columns import (
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.cli.live import clock_text, status_line
 from xdpcap.cli.opening import headline, labelled, warning_lines
-from xdpcap.replay_report import DIFFERENCES, Progress, differs
-from xdpcap.replay_verdict import ReplayVerdict, wire_bits
-from xdpcap.units import (
+from xdpcap.options.units import (
     format_bytes,
     format_grouped,
     format_nanoseconds,
     format_number_list,
     format_scaled,
 )
+from xdpcap.replay_report import DIFFERENCES, Progress, differs
+from xdpcap.replay_verdict import ReplayVerdict, wire_bits
 
 Report = Mapping[str, Any]
 

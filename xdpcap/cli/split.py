@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from xdpcap.addresses import Network, parse_prefix_list
 from xdpcap.cli.options import (
     CONTEXT_SETTINGS,
     FLAG,
@@ -18,7 +17,8 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import complain, emit
 from xdpcap.errors import UsageError
-from xdpcap.units import format_grouped
+from xdpcap.options.addresses import Network, parse_prefix_list
+from xdpcap.options.units import format_grouped
 
 EXAMPLES = """\b
 Examples:

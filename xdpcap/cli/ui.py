@@ -17,9 +17,9 @@ from xdpcap.cli.live import LOSSES, Moment, live_view
 from xdpcap.cli.opening import verdict_lines
 from xdpcap.cli.rates import Key, RateMeter, key_of
 from xdpcap.cli.terminal import SessionTerminal, survives
-from xdpcap.config import RecordConfig
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.units import format_grouped, format_scaled
 from xdpcap.stats import QueueAccount
-from xdpcap.units import format_grouped, format_scaled
 from xdpcap.verdict import Verdict
 
 

@@ -25,7 +25,10 @@ from typing import Any
 
 from xdpcap import kernel
 from xdpcap.errors import XdpcapError
-from xdpcap.frame_room import (
+from xdpcap.net import ethtool, netns
+from xdpcap.net.link import Link, list_links, peer_of
+from xdpcap.net.queues import channels
+from xdpcap.options.frame_sizes import (
     ETH_HLEN,
     PAGE_FRAME,
     SHARED_INFO,
@@ -33,9 +36,6 @@ from xdpcap.frame_room import (
     copy_room,
     longest_packet,
 )
-from xdpcap.net import ethtool, netns
-from xdpcap.net.link import Link, list_links, peer_of
-from xdpcap.net.queues import channels
 
 logger = logging.getLogger(__name__)
 

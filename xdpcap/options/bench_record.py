@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from xdpcap import checks
-from xdpcap.config import FORMATS, STDOUT, RecordConfig
 from xdpcap.errors import UsageError
-from xdpcap.frame_room import chosen_frame, copy_room
-from xdpcap.units import MIB, UnitError, parse_count, parse_size
+from xdpcap.options import checks
+from xdpcap.options.frame_sizes import chosen_frame, copy_room
+from xdpcap.options.record import FORMATS, STDOUT, RecordConfig
+from xdpcap.options.units import MIB, UnitError, parse_count, parse_size
 
 SIMULATIONS = ("none", "disk", "capture")
 

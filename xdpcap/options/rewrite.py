@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xdpcap.addresses import Network, VlanEdit, parse_mac, parse_prefix_map, parse_vlan
 from xdpcap.errors import UsageError
-from xdpcap.units import UnitError
+from xdpcap.options.addresses import Network, VlanEdit, parse_mac, parse_prefix_map, parse_vlan
+from xdpcap.options.units import UnitError
 
 MAX_SEED = (1 << 63) - 1
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpcap.config import STDOUT, RecordConfig
 from xdpcap.errors import UsageError
+from xdpcap.options.record import STDOUT, RecordConfig
 
 TIME_STYLES = ("absolute", "date", "epoch", "delta", "relative", "none")
 HEX_STYLES = ("x", "xx", "X", "XX")

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from xdpcap import checks
-from xdpcap.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
 from xdpcap.errors import UsageError
-from xdpcap.frame_room import chosen_frame
-from xdpcap.listen import ListenAddress
-from xdpcap.program_file import ProgramFile
-from xdpcap.units import KIB, MIB, format_duration, format_size
+from xdpcap.options import checks
+from xdpcap.options.checks import ATTACH_MODES, DEFAULT_STATS_INTERVAL_S
+from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.options.listen_address import ListenAddress
+from xdpcap.options.program_argument import ProgramFile
+from xdpcap.options.units import KIB, MIB, format_duration, format_size
 
 STDOUT = "-"
 FORMATS = ("pcapng", "pcap")

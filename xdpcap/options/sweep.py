@@ -13,7 +13,7 @@ from itertools import product
 from typing import Any
 
 from xdpcap.errors import UsageError
-from xdpcap.units import UnitError
+from xdpcap.options.units import UnitError
 
 Value = Any
 # A setting's name as an option, the field it fills, and how its values are read.

@@ -10,7 +10,7 @@ import re
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from xdpcap.units import MAX_DURATION_S, MAX_WHOLE, UnitError, parse_duration
+from xdpcap.options.units import MAX_DURATION_S, MAX_WHOLE, UnitError, parse_duration
 
 NS = 1_000_000_000
 # 9 digits are whole nanoseconds.

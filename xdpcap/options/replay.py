@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from xdpcap import checks
-from xdpcap.addresses import Network, parse_prefix_list
 from xdpcap.errors import UsageError
-from xdpcap.rewrite_rules import parse_rules
-from xdpcap.units import GIB, MIB, UnitError, format_duration, format_scaled
+from xdpcap.options import checks
+from xdpcap.options.addresses import Network, parse_prefix_list
+from xdpcap.options.rewrite import parse_rules
+from xdpcap.options.units import GIB, MIB, UnitError, format_duration, format_scaled
 
 STDIN = "-"
 ATTACH_MODES = ("auto", "native", "generic", "none")

@@ -11,7 +11,7 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
-from xdpcap.units import UnitError
+from xdpcap.options.units import UnitError
 
 Network = IPv4Network | IPv6Network
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from xdpcap import checks
-from xdpcap.config import RecordConfig
 from xdpcap.errors import UsageError
-from xdpcap.frame_room import chosen_frame
-from xdpcap.replay_config import ReplayConfig
-from xdpcap.units import KIB
+from xdpcap.options import checks
+from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.options.record import RecordConfig
+from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.units import KIB
 
 MODES = ("rx-drop", "tx-only", "l2fwd")
 WAITS = ("pause", "poll")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator, Sequence
 from mmap import PAGESIZE
 
-from xdpcap.units import format_duration, format_number_list, format_size
+from xdpcap.options.units import format_duration, format_number_list, format_size
 
 ATTACH_MODES = ("auto", "native", "generic", "offload")
 ZERO_COPY_MODES = ("auto", "require", "off")
