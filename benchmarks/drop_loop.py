@@ -16,8 +16,9 @@ import time
 from xdpcap._capture import Capture
 from xdpcap._sink import FileSink
 
-from xdpcap import net, privileges
+from xdpcap import net
 from xdpcap.attachment import Attachment
+from xdpcap.host import privileges
 from xdpcap.options.record import RecordConfig
 from xdpcap.recorder import SETTLE_S
 

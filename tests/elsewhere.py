@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from since import RING_BUFFER
 
-from xdpcap import kernel
+from xdpcap.host import kernel
 
 _OLDER = """
 import os

@@ -12,7 +12,7 @@ from forked import ROOT
 from recording import Result
 from xdpcap._bpf import Attached, attached_program
 
-from xdpcap import kernel
+from xdpcap.host import kernel
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import frame_number
 from xdpcap.lab.traffic import LIVE_FRAMES_SINCE

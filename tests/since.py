@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pytest
 
-from xdpcap import kernel
+from xdpcap.host import kernel
 
 
 def since(version: kernel.Version, what: str) -> pytest.MarkDecorator:

@@ -14,7 +14,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from xdpcap import kernel
 from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
@@ -22,6 +21,7 @@ from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.filter import PacketFilter
 from xdpcap.hardware_clock import HardwareClock
+from xdpcap.host import kernel
 from xdpcap.metadata import Metadata
 from xdpcap.net import (
     Link,

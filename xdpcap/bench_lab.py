@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xdpcap import privileges
 from xdpcap._bench import Workbench
 from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.host import privileges
 from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.lab.traffic import blast
 from xdpcap.options.bench_rings import idle_frame

@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from xdpcap import kernel, net, privileges
-from xdpcap._stages import StageTimes
+from xdpcap import net
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.bench_record_report import make_bench_report
 from xdpcap.discard import DiscardOutput
 from xdpcap.engine import Worker
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.events import Events
+from xdpcap.host import kernel, privileges
+from xdpcap.host.stage_times import StageTimes
+from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.bench_record import BenchRecordConfig
 from xdpcap.options.record import RecordConfig

@@ -13,8 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from xdpcap import _dispatcher, outliving
+from xdpcap import _dispatcher
 from xdpcap.errors import XdpcapError
+from xdpcap.host import helper_process
 
 LEAVE_TIMEOUT_S = 10.0
 GONE = "its program had been taken out of libxdp's dispatcher before: nothing came since"
@@ -29,7 +30,7 @@ class Guardian:
 
     def __init__(self, ifindex: int, prog_id: int, claim_fd: int, mark: Path | None = None) -> None:
         told = [str(ifindex), str(prog_id), *([] if mark is None else [str(mark)])]
-        self._child: subprocess.Popen[str] | None = outliving.start(
+        self._child: subprocess.Popen[str] | None = helper_process.start(
             __name__, *told, pass_fds=[claim_fd]
         )
 
@@ -90,7 +91,7 @@ def unpin(ifindex: int, prog_id: int) -> int:
 
 
 def _main() -> int:
-    outliving.outlive()
+    helper_process.outlive()
     sys.stdin.read()
     said = leave(int(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:]))
     with contextlib.suppress(BrokenPipeError):

@@ -15,10 +15,10 @@ from collections.abc import Callable
 
 from xdpcap import _capture
 from xdpcap._capture import Capture
-from xdpcap._stages import StageTimes
 from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
 from xdpcap.files import Chain
+from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.record import STDOUT
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.stats import QueueAccount

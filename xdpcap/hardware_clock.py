@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from xdpcap import net
-from xdpcap._deviceclock import Ahead, dynamic_clock
 from xdpcap.errors import KernelError, XdpcapError
+from xdpcap.host.clocks import Ahead, dynamic_clock
 
 
 class HardwareClock:

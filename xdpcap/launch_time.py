@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from xdpcap import kernel, net
+from xdpcap import net
 from xdpcap.hardware_clock import HardwareClock
+from xdpcap.host import kernel
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayConfig
 

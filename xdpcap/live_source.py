@@ -17,12 +17,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from xdpcap import kernel, net, privileges
+from xdpcap import net
 from xdpcap._capture import utc_offset_ns
 from xdpcap._cbpf import Interpreter
 from xdpcap._copyrings import CopyRing
 from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
+from xdpcap.host import kernel, privileges
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.nic_attachment import NicAttachment
 from xdpcap.options.record import RecordConfig

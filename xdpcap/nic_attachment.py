@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 
-from xdpcap import kernel
 from xdpcap._copyrings import CopyRing
 from xdpcap._nicprogram import NicProgram
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.host import kernel
 from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import Link

@@ -5,8 +5,8 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 
 from __future__ import annotations
 
-from xdpcap import kernel
 from xdpcap._observer import Observer
+from xdpcap.host import kernel
 from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.variants import Variant, observer

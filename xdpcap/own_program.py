@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 
-from xdpcap import kernel
 from xdpcap._objects import examine
 from xdpcap.errors import UsageError
+from xdpcap.host import kernel
 from xdpcap.options.program_argument import ProgramFile
 from xdpcap.options.record import RecordConfig
 from xdpcap.stats import QueueAccount

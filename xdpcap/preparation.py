@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xdpcap import kernel, net
+from xdpcap import net
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.filter import PacketFilter
+from xdpcap.host import kernel
 from xdpcap.net.guardian import Guardian
 from xdpcap.net.offloads import OffloadFixes
 from xdpcap.options.frame_sizes import chosen_frame

@@ -10,10 +10,11 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from xdpcap import dispatcher, kernel, pins
+from xdpcap import dispatcher, pins
 from xdpcap._bpf import Program
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.filter import for_build
+from xdpcap.host import kernel
 from xdpcap.metadata import Metadata, by_program, choices
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig

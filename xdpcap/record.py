@@ -12,14 +12,15 @@ import os
 import time
 from typing import Any, Protocol
 
-from xdpcap import kernel, net, privileges
+from xdpcap import net
 from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import XdpcapError
-from xdpcap.events import Events
 from xdpcap.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.granted import granted_verdict
+from xdpcap.host import kernel, privileges
+from xdpcap.host.wakeups import Events
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian

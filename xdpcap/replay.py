@@ -8,14 +8,15 @@ import threading
 import time
 from typing import Any, Protocol
 
-from xdpcap import kernel, net, privileges
+from xdpcap import net
 from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, divide
 from xdpcap._rewrite import Rewriter
 from xdpcap._transmit import SendLimit
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.events import Events
 from xdpcap.feed import Batch, Feed
+from xdpcap.host import kernel, privileges
+from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs

@@ -8,13 +8,14 @@ import threading
 import time
 from typing import Any, Protocol
 
-from xdpcap import kernel, net, privileges
+from xdpcap import net
 from xdpcap._ringloop import RingLoop
 from xdpcap._xsk import Xsk
 from xdpcap.attachment import Attachment
-from xdpcap.cpu_time import machine_busy_s, thread_cpu_s
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.events import Events
+from xdpcap.host import kernel, privileges
+from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
+from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total

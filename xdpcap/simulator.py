@@ -14,9 +14,9 @@ from collections.abc import Callable
 from xdpcap import _capture
 from xdpcap._simulate import Simulation
 from xdpcap._sink import FileSink
-from xdpcap._stages import StageTimes
 from xdpcap.engine import DISK_WAIT_S, write_error
 from xdpcap.files import Closer, FileChain
+from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.bench_record import BenchRecordConfig, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.savefile import headers

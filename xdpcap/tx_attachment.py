@@ -15,13 +15,14 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from xdpcap import kernel, launch_time
+from xdpcap import launch_time
 from xdpcap._bpf import Program
 from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.hardware_clock import HardwareClock
+from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.programs import attach_program

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
 
-from xdpcap import kernel
+from xdpcap.host import kernel
 
 
 @dataclass(frozen=True)

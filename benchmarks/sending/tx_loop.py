@@ -17,7 +17,8 @@ from xdpcap._plan import divide
 from xdpcap._transmit import Transmitter
 
 from benchmarks.recorders import BenchmarkError
-from xdpcap import net, privileges
+from xdpcap import net
+from xdpcap.host import privileges
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.savefile.reader import read_packets
 from xdpcap.tx_attachment import TxAttachment

@@ -20,7 +20,7 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
 from xdpcap._retire cimport count_written, readable_end, retire
-from xdpcap._stages cimport (
+from xdpcap.host.stage_times cimport (
     STAGE_ENCODE,
     STAGE_PEEK,
     STAGE_REAP,

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from xdpcap._copyrings cimport CopyRing
-from xdpcap._deviceclock cimport ahead_measure
+from xdpcap.host.clocks cimport ahead_measure
 from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap._sink cimport FileSink

@@ -26,7 +26,7 @@ from collections import namedtuple
 from time import sleep
 
 from xdpcap._bpf import attach_hint, attached_program
-from xdpcap.descriptors import Leaks
+from xdpcap.host.open_descriptors import Leaks
 from xdpcap.errors import KernelError, UsageError
 
 

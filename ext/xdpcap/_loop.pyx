@@ -30,7 +30,7 @@ from xdpcap._savefile cimport (
     put_tagged,
     record_bound,
 )
-from xdpcap._stages cimport *
+from xdpcap.host.stage_times cimport *
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
 from xdpcap.clib.libxdp cimport (

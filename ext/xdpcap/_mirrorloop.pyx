@@ -27,7 +27,7 @@ from xdpcap._savefile cimport (
     put_tagged,
     record_bound,
 )
-from xdpcap._stages cimport *
+from xdpcap.host.stage_times cimport *
 from xdpcap._state cimport *
 
 

@@ -34,7 +34,7 @@ from xdpcap._blocks cimport (
     sink_room,
     sink_wait,
 )
-from xdpcap._stages cimport StageTimes
+from xdpcap.host.stage_times cimport StageTimes
 from xdpcap.clib.liburing cimport *
 
 import os

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._stages cimport StageClocks
+from xdpcap.host.stage_times cimport StageClocks
 from xdpcap.clib.liburing cimport io_uring
 
 

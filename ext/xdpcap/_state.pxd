@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap._blocks cimport Sink
 from xdpcap._copyrings cimport CopyRings
-from xdpcap._deviceclock cimport DeviceClock
+from xdpcap.host.clocks cimport DeviceClock
 from xdpcap._savefile cimport Encoder
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod
 

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xdpcap._deviceclock cimport clock_measure
+from xdpcap.host.clocks cimport clock_measure
 from xdpcap._packets cimport Entry, PacketSet
 from xdpcap._plan cimport Order, Plan
 from xdpcap._socketcalls cimport raise_tx_budget

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from xdpcap._deviceclock cimport DeviceClock
+from xdpcap.host.clocks cimport DeviceClock
 from xdpcap._packets cimport Entry
 from xdpcap._umem cimport FramePool
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod

@@ -18,8 +18,8 @@ import pytest
 from others import OtherProgram, build, pinned
 from recording import Recorder
 
-from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.host import kernel
 from xdpcap.lab import Lab, sweep
 from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 

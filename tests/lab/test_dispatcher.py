@@ -30,7 +30,7 @@ from others import (
 from patience import PATIENCE
 from recording import Recorder
 
-from xdpcap import kernel
+from xdpcap.host import kernel
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
 

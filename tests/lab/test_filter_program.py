@@ -25,11 +25,11 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
 import xdpcap
-from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.filter import PacketFilter, compile_expression
 from xdpcap.filter.splice import spliced
 from xdpcap.filter.translate import Insn, translate
+from xdpcap.host import kernel
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.savefile.reader import read_packets
 

@@ -16,7 +16,8 @@ from xdpcap._copyrings import CopyRing
 from xdpcap._nicprogram import NicProgram
 from xdpcap._ringlook import HOLD_NS, RingLook
 
-from xdpcap import kernel, nic_attachment
+from xdpcap import nic_attachment
+from xdpcap.host import kernel
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.live_source import LiveSource

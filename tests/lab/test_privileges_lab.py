@@ -6,9 +6,9 @@ import sys
 import pytest
 from patience import PATIENCE
 
-from xdpcap import privileges
+from xdpcap.host import privileges
 
-MISSING = "from xdpcap import privileges; print(privileges.missing(64 << 20))"
+MISSING = "from xdpcap.host import privileges; print(privileges.missing(64 << 20))"
 FOUR = "+net_admin,+net_raw,+bpf,+perfmon"
 
 
@@ -44,7 +44,7 @@ def test_root_of_a_users_own_namespace_is_told_apart():
 
 
 def test_the_memlock_limit_is_raised_as_far_as_allowed():
-    code = "from xdpcap import privileges; print(privileges.raise_memlock())"
+    code = "from xdpcap.host import privileges; print(privileges.raise_memlock())"
     # Root in a container often lacks CAP_SYS_RESOURCE, and then a hard limit is a hard limit.
     may_exceed = privileges.effective_capabilities() >> privileges.CAP_SYS_RESOURCE & 1
     assert run(code, "prlimit", "--memlock=65536") == ("-1" if may_exceed else "65536")
@@ -54,7 +54,7 @@ def test_the_memlock_limit_is_raised_as_far_as_allowed():
 
 DROP = """
 import os, socket, threading
-from xdpcap import privileges
+from xdpcap.host import privileges
 go, done = threading.Event(), threading.Event()
 told = {}
 

@@ -15,7 +15,7 @@ from places import small_tmpfs
 from veth_namespaces import add_veth
 from xdpcap._bpf import attached_program
 
-from xdpcap import privileges
+from xdpcap.host import privileges
 from xdpcap.lab import in_netns
 from xdpcap.net import get_link
 

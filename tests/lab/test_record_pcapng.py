@@ -15,7 +15,8 @@ from captured import capinfos, of_queue, packets, run, statistics, tshark_fields
 from recording import Recorder, Result
 from toeplitz import KEY
 
-from xdpcap import __version__, kernel
+from xdpcap import __version__
+from xdpcap.host import kernel
 from xdpcap.lab import Lab
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.savefile.reader import read_blocks

@@ -18,7 +18,8 @@ from packets import ip_packet
 from sending import Replay, pcap_file
 from sniffing import Tcpdump
 
-from xdpcap import kernel, net
+from xdpcap import net
+from xdpcap.host import kernel
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.options.replay import ReplayConfig

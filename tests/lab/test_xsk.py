@@ -18,8 +18,8 @@ from xdpcap._bpf import Program, attached_program, program_name
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 
-from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.host import kernel
 from xdpcap.lab.frames import blasted_frame, numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
 from xdpcap.variants import variants

@@ -19,7 +19,7 @@ from refusals import accepted, refusal_of
 from xdpcap._capture import STOPPED
 from xdpcap._simulate import Simulation
 from xdpcap._sink import FileSink, choose_mode
-from xdpcap._stages import StageTimes
+from xdpcap.host.stage_times import StageTimes
 
 from xdpcap import bench_record
 from xdpcap.bench_record_report import make_bench_report

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap._deviceclock import Ahead, best_offset, dynamic_clock, measured_offset
+from xdpcap.host.clocks import Ahead, best_offset, dynamic_clock, measured_offset
 
 from xdpcap.errors import KernelError
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from xdpcap import outliving
+from xdpcap.host import helper_process
 from xdpcap.net.guardian import Guardian
 
 # In place of the guardian: keeps the recorder's pipe as it does, and says what it was told.
@@ -45,7 +45,7 @@ def children(monkeypatch):
         started.append(subprocess.Popen([sys.executable, "-c", ECHO], **pipes))
         return started[-1]
 
-    monkeypatch.setattr(outliving, "start", start)
+    monkeypatch.setattr(helper_process, "start", start)
     return started
 
 
@@ -92,14 +92,14 @@ def test_a_change_that_fails_is_told_of_before_and_put_back_since_half_may_be_ma
 
 
 def test_a_real_one_ends_with_its_input_and_forgives_a_line_that_was_cut_off():
-    with outliving.start("xdpcap.net.guardian") as child:
+    with helper_process.start("xdpcap.net.guardian") as child:
         child.stdin.write(json.dumps(["offloads", []]) + "\n" + '["offl')
         child.stdin.close()
         assert (child.wait(20), child.stdout.read()) == (0, "")
 
 
 def test_a_process_that_outlives_is_not_ended_by_signals_that_are_the_recorders():
-    with outliving.start("xdpcap.net.guardian") as child:
+    with helper_process.start("xdpcap.net.guardian") as child:
         # What was written is read once it runs; a signal before that would end it.
         deadline = time.monotonic() + 20
         while not _ignores_sigterm(child.pid) and time.monotonic() < deadline:

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.host import kernel
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay import replay_session
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import kernel, launch_time, net
+from xdpcap import launch_time, net
+from xdpcap.host import kernel
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayConfig
 

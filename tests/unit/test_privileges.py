@@ -6,8 +6,8 @@ import resource
 
 import pytest
 
-from xdpcap import kernel, privileges
 from xdpcap.errors import UsageError
+from xdpcap.host import kernel, privileges
 
 BITS = {
     "CAP_NET_ADMIN": 12,

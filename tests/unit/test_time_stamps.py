@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import hardware_clock, kernel, net, time_stamps
+from xdpcap import hardware_clock, net, time_stamps
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.host import kernel
 from xdpcap.metadata import choices
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig

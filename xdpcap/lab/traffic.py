@@ -25,11 +25,11 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from xdpcap import kernel
 from xdpcap._generator import Generator
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.errors import UsageError
+from xdpcap.host import kernel
 from xdpcap.lab.frames import NUMBER_OFFSET, NUMBERED_RANGE, blasted_frame
 from xdpcap.lab.namespaces import in_netns
 from xdpcap.lab.pair import TX_IFINDEX, TX_NAME, Lab

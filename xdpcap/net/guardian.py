@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from xdpcap import outliving
+from xdpcap.host import helper_process
 from xdpcap.net.offloads import OffloadFixes
 from xdpcap.net.rss import SymmetricRss
 from xdpcap.net.timestamping import ReceiveStamping
@@ -77,7 +77,7 @@ class Guardian:
 
     def _tell(self, kind: str, planned: list[Any]) -> None:
         if self._child is None:
-            self._child = outliving.start(__name__)
+            self._child = helper_process.start(__name__)
         assert self._child.stdin is not None
         # It lies in the pipe, and is read even if this process is gone by then.
         with contextlib.suppress(BrokenPipeError):  # it was killed: see __exit__
@@ -102,7 +102,7 @@ class Guardian:
 
 
 def _wait_and_restore() -> None:
-    outliving.outlive()
+    helper_process.outlive()
     # The recorder's end of the pipe may have gone when there is something to say.
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     logging.raiseExceptions = False

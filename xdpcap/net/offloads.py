@@ -23,8 +23,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xdpcap import kernel
 from xdpcap.errors import XdpcapError
+from xdpcap.host import kernel
 from xdpcap.net import ethtool, netns
 from xdpcap.net.link import Link, list_links, peer_of
 from xdpcap.net.queues import channels

@@ -17,7 +17,7 @@ from elsewhere import lent_clock
 from nic_pair import ip, send
 from observed import attached
 from since import DRIVER_TIMES
-from xdpcap._deviceclock import Ahead, dynamic_clock
+from xdpcap.host.clocks import Ahead, dynamic_clock
 
 from xdpcap import net
 from xdpcap.errors import KernelError

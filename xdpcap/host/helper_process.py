@@ -13,14 +13,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import xdpcap
+
 
 def start(module: str, *arguments: str, pass_fds: Sequence[int] = ()) -> subprocess.Popen[str]:
     """Run a module of this package in a process of its own, its input and output in pipes.
 
     Raises OSError when it can't be started.
     """
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
+    above = os.path.dirname(os.path.dirname(os.path.abspath(xdpcap.__file__)))
+    path = os.pathsep.join(filter(None, [above, os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         # Not the directory that the recorder happens to be in: this runs as root.
         [sys.executable, "-P", "-m", module, *arguments],

@@ -13,8 +13,8 @@ import resource
 import time
 from pathlib import Path
 
-from xdpcap import kernel
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.host import kernel
 
 # Bits of linux/capability.h.
 CAP_NET_ADMIN = 12

@@ -1,0 +1,1 @@
+"""This machine and this process: kernel, rights, clocks, CPU time, wake-ups; imports errors."""
