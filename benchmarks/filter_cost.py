@@ -20,18 +20,17 @@ from typing import Any
 
 import click
 from xdpcap._bpf import Program
-from xdpcap._cbpf import Interpreter
 from xdpcap._copyrings import CopyRing
 from xdpcap._testrun import run_ns
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.packets.filter.classic_bpf import Interpreter
 
 from benchmarks import machine
 from benchmarks.noise import floor_of
 from benchmarks.record_speed import cpus_to_use
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.filter import PacketFilter, for_build
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import (
     ETHERTYPE_IPV4,
@@ -44,6 +43,7 @@ from xdpcap.lab.frames import (
     udp,
 )
 from xdpcap.options.units import MIB
+from xdpcap.packets.filter import PacketFilter, for_build
 from xdpcap.variants import Variant, mirror_variants, variants
 
 REPEAT = 1_000_000

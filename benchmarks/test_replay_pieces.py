@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from xdpcap._bench import Copier
-from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, divide
 from xdpcap._reader import CaptureReader
-from xdpcap._rewrite import Rewriter
 from xdpcap._savefile import RecordEncoder
+from xdpcap.packets.edit.rewrite import Rewriter
+from xdpcap.packets.packet_set import PacketSet
 
 from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, measured_longer, of_size, tell
 from xdpcap.feed import BATCH_BYTES

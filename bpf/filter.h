@@ -2,7 +2,7 @@
 /* The place of the filter: which packets are recorded at all.
  *
  * The function below stands for it and matches every packet. User space replaces it in the
- * object file by a translation of what libpcap compiled (xdpcap/filter/splice.py), and sets
+ * object file by a translation of what libpcap compiled (xdpcap/packets/filter/splice.py), and sets
  * settings.filter; without that it is dead code, which the verifier drops.
  */
 #ifndef XDPCAP_FILTER_H

@@ -34,8 +34,8 @@ from scapy.layers.sctp import (
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
 
-from xdpcap.dissect import dissect
-from xdpcap.dissect.text import Style, packet_text
+from xdpcap.packets.dissect import dissect
+from xdpcap.packets.dissect.text import Style, packet_text
 
 ETHERNET = 1
 MACS = {"src": "02:00:00:00:00:01", "dst": "02:00:00:00:00:02"}

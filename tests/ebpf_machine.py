@@ -1,4 +1,4 @@
-"""A machine for the eBPF that xdpcap/filter/translate.py emits, in plain Python.
+"""A machine for the eBPF that xdpcap/packets/filter/translate.py emits, in plain Python.
 
 It shares nothing with the translator and knows `struct bpf_insn` from linux/bpf.h. Pointers are
 numbers in disjoint ranges; a load that the verifier would have refused is an error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
-from xdpcap._packets import PacketSet
+from xdpcap.packets.packet_set import PacketSet
 
 MACS = {0: bytes.fromhex("020000000000"), 1: bytes.fromhex("020000000001")}
 TCP, UDP, ICMP = 6, 17, 1

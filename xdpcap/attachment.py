@@ -19,7 +19,6 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.filter import PacketFilter
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.host import kernel
 from xdpcap.metadata import Metadata
@@ -40,6 +39,7 @@ from xdpcap.options.frame_sizes import (
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, format_bytes
 from xdpcap.own_program import count_in_user_space
+from xdpcap.packets.filter import PacketFilter
 from xdpcap.programs import FINAL, attach_best
 from xdpcap.stats import QueueAccount
 from xdpcap.time_stamps import DeviceTime

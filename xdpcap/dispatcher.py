@@ -30,9 +30,9 @@ from xdpcap import _dispatcher, _maps, dispatcher_guardian
 from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
 from xdpcap.dispatcher_guardian import Guardian, unmark
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.filter import for_build
 from xdpcap.net import Link
 from xdpcap.own_program import as_a_member
+from xdpcap.packets.filter import for_build
 from xdpcap.pins import place_beside
 from xdpcap.variants import Variant, bare, member_variants
 

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from xdpcap.dissect import Dissection, dissect
-from xdpcap.dissect.fields import layer_fields
-from xdpcap.dissect.hexdump import hex_lines
-from xdpcap.dissect.text import Style, packet_text
-from xdpcap.dissect.times import Clock, utc_text
 from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import Seen
+from xdpcap.packets.dissect import Dissection, dissect
+from xdpcap.packets.dissect.fields import layer_fields
+from xdpcap.packets.dissect.hexdump import hex_lines
+from xdpcap.packets.dissect.text import Style, packet_text
+from xdpcap.packets.dissect.times import Clock, utc_text
 
 Show = Callable[[Seen], str]
 

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, Plan, select
 from xdpcap._reader import CaptureReader
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.savefile.source import open_source
 
 # One batch while streaming, bytes of packets: with the last packet it still fits 8 MiB, the step

@@ -20,7 +20,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.filter import ETHERNET, Compiled, compile_expression
+from xdpcap.packets.filter import ETHERNET, Compiled, compile_expression
 from xdpcap.savefile import headers
 from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.pcapng import Block

@@ -19,16 +19,16 @@ from dataclasses import replace
 
 from xdpcap import net
 from xdpcap._capture import utc_offset_ns
-from xdpcap._cbpf import Interpreter
 from xdpcap._copyrings import CopyRing
 from xdpcap._ringlook import HOLD_NS, RingLook
-from xdpcap.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.host import kernel, privileges
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.nic_attachment import NicAttachment
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, MIB
 from xdpcap.packet_source import BATCH, Seen
+from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
+from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.stats import QueueAccount, total
 
 # All rings together, unless there are so many queues that each would get less than LEAST.

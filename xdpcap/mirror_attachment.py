@@ -9,9 +9,9 @@ from typing import Any
 
 from xdpcap._copyrings import CopyRing
 from xdpcap.attachment import Attachment
-from xdpcap.filter import PacketFilter
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
+from xdpcap.packets.filter import PacketFilter
 from xdpcap.stats import QueueAccount
 from xdpcap.verdict import QueueVerdict
 

@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
-from xdpcap._cbpf import Interpreter
 from xdpcap._look import LookReader
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.filter import compile_expression
+from xdpcap.packets.filter import compile_expression
+from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.savefile import pcapng
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.savefile.reader import read_blocks

@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 
 from xdpcap import net
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.filter import PacketFilter
 from xdpcap.host import kernel
 from xdpcap.net.guardian import Guardian
 from xdpcap.net.offloads import OffloadFixes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordConfig
+from xdpcap.packets.filter import PacketFilter
 from xdpcap.time_stamps import refused, stamping_change
 
 

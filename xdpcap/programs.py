@@ -13,12 +13,12 @@ from typing import Any
 from xdpcap import dispatcher, pins
 from xdpcap._bpf import Program
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.filter import for_build
 from xdpcap.host import kernel
 from xdpcap.metadata import Metadata, by_program, choices
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
 from xdpcap.own_program import own_variant
+from xdpcap.packets.filter import for_build
 from xdpcap.time_stamps import choose
 from xdpcap.variants import Variant, variants
 

@@ -17,7 +17,6 @@ from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
 from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import XdpcapError
-from xdpcap.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.granted import granted_verdict
 from xdpcap.host import kernel, privileges
 from xdpcap.host.wakeups import Events
@@ -28,6 +27,7 @@ from xdpcap.observer_attachment import ObserverAttachment
 from xdpcap.options.record import RecordConfig
 from xdpcap.outputs import Described, DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
+from xdpcap.packets.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.preparation import admitted, prepare
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report

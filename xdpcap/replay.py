@@ -9,9 +9,7 @@ import time
 from typing import Any, Protocol
 
 from xdpcap import net
-from xdpcap._packets import PacketSet
 from xdpcap._plan import Pacer, divide
-from xdpcap._rewrite import Rewriter
 from xdpcap._transmit import SendLimit
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.feed import Batch, Feed
@@ -19,6 +17,8 @@ from xdpcap.host import kernel, privileges
 from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.edit.rewrite import Rewriter
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay_verdict import ReplayVerdict
 from xdpcap.replay_warnings import link_warnings, sending_warnings

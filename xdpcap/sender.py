@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import count
 
 from xdpcap import _transmit
-from xdpcap._packets import PacketSet
 from xdpcap._plan import Order, Plan
 from xdpcap._transmit import SendLimit, Transmitter
 from xdpcap._xsk import Xsk
@@ -19,6 +18,7 @@ from xdpcap.errors import XdpcapError
 from xdpcap.hardware_clock import HardwareClock
 from xdpcap.launch_time import LEAD_NS
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.packet_set import PacketSet
 
 # How long completions are waited for at the end, and after a stop.
 DRAIN_S = 2.0

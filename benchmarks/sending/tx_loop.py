@@ -12,9 +12,9 @@ import signal
 import sys
 import threading
 
-from xdpcap._packets import PacketSet
 from xdpcap._plan import divide
 from xdpcap._transmit import Transmitter
+from xdpcap.packets.packet_set import PacketSet
 
 from benchmarks.recorders import BenchmarkError
 from xdpcap import net

@@ -144,7 +144,7 @@ cdef class Program:
         A user's own (docs/custom-programs.md): nothing is set in it, its maps keep their
         size where there is room for the queues, and it says itself by which clock it stamps.
     image, unmatched : bytes, str
-        The object with a filter in it (xdpcap/filter/splice.py) in place of the file's content,
+        The object with a filter in it (xdpcap/packets/filter/splice.py) in place of the file's content,
         and what becomes of packets that it does not match: "pass" or "drop".
 
     Raises UsageError for an object without what a recording needs, XdpcapError with the

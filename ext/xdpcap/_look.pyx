@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint64_t
 
-from xdpcap._cbpf cimport Interpreter
+from xdpcap.packets.filter.classic_bpf cimport Interpreter
 from xdpcap._counted cimport counted_ahead
 from xdpcap._opened cimport *
 from xdpcap.clib.libpcap cimport *

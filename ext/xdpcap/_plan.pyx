@@ -8,7 +8,7 @@ Frees: the objects.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from xdpcap._packets cimport Entry, PacketList, PacketSet, list_append
+from xdpcap.packets.packet_set cimport Entry, PacketList, PacketSet, list_append
 
 cdef enum:
     # What a frame costs on the wire beside its bytes: FCS, preamble and start of frame,

@@ -13,7 +13,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from xdpcap._opened cimport *
-from xdpcap._packets cimport PacketList, PacketSet, list_append
+from xdpcap.packets.packet_set cimport PacketList, PacketSet, list_append
 from xdpcap.clib.libpcap cimport *
 
 from xdpcap.errors import UsageError, XdpcapError

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from xdpcap._cbpf cimport Interpreter
+from xdpcap.packets.filter.classic_bpf cimport Interpreter
 from xdpcap._copyrings cimport (
     CopyRing,
     CopyRings,

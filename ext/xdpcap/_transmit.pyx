@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from xdpcap.host.clocks cimport clock_measure
-from xdpcap._packets cimport Entry, PacketSet
+from xdpcap.packets.packet_set cimport Entry, PacketSet
 from xdpcap._plan cimport Order, Plan
 from xdpcap._socketcalls cimport raise_tx_budget
 from xdpcap._txloop cimport (

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES, ETHERNET, RAW_IP, REFUSED, is_capture, is_refused
-from xdpcap._packets import PacketSet
 from xdpcap._reader import CaptureReader
+from xdpcap.packets.packet_set import PacketSet
 
 from xdpcap.errors import UsageError
 from xdpcap.savefile.reader import DamageError, read_packets

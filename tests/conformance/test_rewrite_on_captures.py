@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES
-from xdpcap._flow import hash_of
-from xdpcap._packets import PacketSet
 from xdpcap._reader import CaptureReader
-from xdpcap._rewrite import Rewriter
+from xdpcap.packets.edit.rewrite import Rewriter
+from xdpcap.packets.flow import hash_of
+from xdpcap.packets.packet_set import PacketSet
 
 from xdpcap.errors import UsageError
 from xdpcap.savefile.source import open_source

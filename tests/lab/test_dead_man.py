@@ -19,9 +19,9 @@ from xdpcap._testrun import run_once
 
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import UsageError
-from xdpcap.filter import PacketFilter
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
+from xdpcap.packets.filter import PacketFilter
 
 TIMEOUT_S = 0.5
 XDP_DROP = 1  # of linux/bpf.h

@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 from inside import in_receiver
 from since import MULTI_BUFFER
 from xdpcap._bpf import Program
-from xdpcap._cbpf import Interpreter
 from xdpcap._maps import Verdicts
 from xdpcap._testrun import run_action, run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.packets.filter.classic_bpf import Interpreter
 
 import xdpcap
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.filter import PacketFilter, compile_expression
-from xdpcap.filter.splice import spliced
-from xdpcap.filter.translate import Insn, translate
 from xdpcap.host import kernel
 from xdpcap.lab.frames import numbered_frame
+from xdpcap.packets.filter import PacketFilter, compile_expression
+from xdpcap.packets.filter.splice import spliced
+from xdpcap.packets.filter.translate import Insn, translate
 from xdpcap.savefile.reader import read_packets
 
 OBJECTS = Path(xdpcap.__file__).parent / "_programs"

@@ -11,8 +11,8 @@ import pytest
 from pyroute2 import IPRoute
 from veth_namespaces import add_veth, index_of, namespace, set_link, visiting
 
-from xdpcap.filter import compile_expression
 from xdpcap.net import netns, refusal
+from xdpcap.packets.filter import compile_expression
 
 NO_SSH: dict[str, str] = {}
 

@@ -13,10 +13,10 @@ from corpus import capture_path
 from since import MULTI_BUFFER
 from xdpcap._bpf import attached_program
 
-from xdpcap.filter import compile_expression
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import TX_IPV4, numbered_frame
 from xdpcap.lab.traffic import send_frames
+from xdpcap.packets.filter import compile_expression
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 INTERFACE_DESCRIPTION = 1

@@ -11,9 +11,9 @@ import os
 import pytest
 from packets import packet_set
 from sending import Replay, pcap_file
-from xdpcap._packets import PacketSet
 from xdpcap._plan import divide
 from xdpcap._transmit import Transmitter
+from xdpcap.packets.packet_set import PacketSet
 
 from xdpcap import _transmit, net
 from xdpcap.lab import in_netns

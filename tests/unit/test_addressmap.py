@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap._addressmap import AddressMap
+from xdpcap.packets.edit.address_map import AddressMap
 
 from xdpcap.options.rewrite import parse_rules
 

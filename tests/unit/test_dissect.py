@@ -26,7 +26,7 @@ from scapy.layers.sctp import (
 )
 from scapy.packet import Packet, Raw
 
-from xdpcap.dissect import dissect
+from xdpcap.packets.dissect import dissect
 
 RAW, NULL, LOOP, PPP, HDLC, SLL, SLL2 = 12, 0, 108, 9, 104, 113, 276
 

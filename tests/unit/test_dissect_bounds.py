@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scapy.layers.inet import TCP, UDP
 from scapy.packet import Raw
 
-from xdpcap.dissect import dissect
-from xdpcap.dissect.fields import layer_fields
-from xdpcap.dissect.layers import Cut
-from xdpcap.dissect.text import Style, packet_text
+from xdpcap.packets.dissect import dissect
+from xdpcap.packets.dissect.fields import layer_fields
+from xdpcap.packets.dissect.layers import Cut
+from xdpcap.packets.dissect.text import Style, packet_text
 
 # Raw IP, BSD loopback, PPP, HDLC, cooked, and one that is not known.
 LINKTYPES = (ETHERNET, 12, 228, 229, 0, 108, 9, 50, 104, 113, 276, 127)

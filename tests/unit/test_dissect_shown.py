@@ -14,12 +14,12 @@ from scapy.layers.l2 import (
     Dot1Q,
 )
 
-from xdpcap.dissect import dissect
-from xdpcap.dissect.fields import layer_fields
-from xdpcap.dissect.hexdump import hex_lines
-from xdpcap.dissect.layers import Cut, Invalid, Payload
-from xdpcap.dissect.times import STYLES, Clock, utc_text
 from xdpcap.options.dump import TIME_STYLES
+from xdpcap.packets.dissect import dissect
+from xdpcap.packets.dissect.fields import layer_fields
+from xdpcap.packets.dissect.hexdump import hex_lines
+from xdpcap.packets.dissect.layers import Cut, Invalid, Payload
+from xdpcap.packets.dissect.times import STYLES, Clock, utc_text
 
 # --------------------------------------------------------------------- fields, hex and times
 

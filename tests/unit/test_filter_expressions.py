@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from xdpcap._cbpf import Interpreter
+from xdpcap.packets.filter.classic_bpf import Interpreter
 
 from xdpcap.errors import UsageError
-from xdpcap.filter import SNAPLEN, compile_expression
 from xdpcap.lab.frames import numbered_frame
+from xdpcap.packets.filter import SNAPLEN, compile_expression
 
 UDP = numbered_frame(120, 1)
 RET_K = 0x06

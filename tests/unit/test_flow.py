@@ -23,9 +23,9 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, STP, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
-from xdpcap._flow import hash_of
-from xdpcap._packets import PacketSet
 from xdpcap._plan import divide
+from xdpcap.packets.flow import hash_of
+from xdpcap.packets.packet_set import PacketSet
 
 
 def flow(packet: Packet, tags: str = "untagged") -> int:
@@ -128,7 +128,7 @@ def test_any_bytes_have_a_hash_or_none_and_always_the_same(data):
 
 def test_another_process_finds_the_same_hashes():
     frames = [bytes(TAGS["tagged"]() / build(same)) for build in PACKETS.values()]
-    code = "import sys; from xdpcap._flow import hash_of\nfor line in sys.stdin:\n"
+    code = "import sys; from xdpcap.packets.flow import hash_of\nfor line in sys.stdin:\n"
     code += "    print(hash_of(bytes.fromhex(line)))"
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from packets import ICMP, TCP, UDP, arp, ip_packet, pcap
 from screens import drive
-from xdpcap._cbpf import Interpreter
 from xdpcap._look import LookReader
+from xdpcap.packets.filter.classic_bpf import Interpreter
 
 from xdpcap.errors import UsageError
-from xdpcap.filter import compile_expression
+from xdpcap.packets.filter import compile_expression
 
 A, B = "192.0.2.1", "198.51.100.7"
 MIXED = [
@@ -151,9 +151,9 @@ def test_a_filter_that_takes_nothing_of_a_large_file_does_not_hold_up_a_signal(t
     script = """
 import os, signal, threading
 from packets import ip_packet, pcap
-from xdpcap._cbpf import Interpreter
+from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap._look import LookReader
-from xdpcap.filter import compile_expression
+from xdpcap.packets.filter import compile_expression
 def stop(*_):
     raise TimeoutError
 signal.signal(signal.SIGUSR1, stop)

@@ -8,7 +8,6 @@ from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from xdpcap.errors import UsageError
-from xdpcap.filter import compile_expression
 from xdpcap.net import (
     Link,
     LinkWatch,
@@ -26,6 +25,7 @@ from xdpcap.net import (
     spoilers,
 )
 from xdpcap.net.ethtool import Feature
+from xdpcap.packets.filter import compile_expression
 
 
 def a_link(**changes):

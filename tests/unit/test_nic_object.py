@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from xdpcap.filter.splice import sections_of
+from xdpcap.packets.filter.splice import sections_of
 from xdpcap.variants import nic
 
 # include/uapi/linux/bpf.h and bpf_common.h.

@@ -23,10 +23,10 @@ from scapy.layers.inet6 import (
 )  # fmt: skip
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
-from xdpcap._addressmap import AddressMap
-from xdpcap._flow import hash_of
-from xdpcap._packets import PacketSet
-from xdpcap._rewrite import Rewriter
+from xdpcap.packets.edit.address_map import AddressMap
+from xdpcap.packets.edit.rewrite import Rewriter
+from xdpcap.packets.flow import hash_of
+from xdpcap.packets.packet_set import PacketSet
 
 SEED = 20
 MAPS = ("10.0.0.0/8:198.0.0.0/8", "2001:db8::/32:2a00:1234::/32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from xdpcap._rewrite import Rewriter
+from xdpcap.packets.edit.rewrite import Rewriter
 
 from xdpcap.errors import UsageError
 from xdpcap.options.addresses import VlanEdit

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import ACK, ICMP, SYN, TCP, UDP, arp, ethernet, ip_packet, packet_set
-from xdpcap._conversations import FlowSides
-from xdpcap._packets import PacketSet
-from xdpcap._sides import PrefixSides, RecordedSides, runs_of, spread
+from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread
+from xdpcap.packets.conversations import FlowSides
+from xdpcap.packets.packet_set import PacketSet
 
 from xdpcap.errors import XdpcapError
 

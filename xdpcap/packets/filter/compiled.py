@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xdpcap import _cbpf
 from xdpcap.errors import UsageError
+from xdpcap.packets.filter import classic_bpf
 
 #: LINKTYPE_ETHERNET of a capture file.
 ETHERNET = 1
@@ -36,7 +36,7 @@ class Compiled:
         self.expression = expression
         self.linktype = linktype
         self.instructions = instructions
-        self._interpreter = _cbpf.Interpreter(instructions)
+        self._interpreter = classic_bpf.Interpreter(instructions)
 
     def matches(self, packet: bytes, wire_len: int | None = None) -> bool:
         """Whether a packet of the linktype matches, as `tcpdump -r` would say.
@@ -57,7 +57,7 @@ def compile_expression(
     libpcap's message when it can't be compiled.
     """
     try:
-        found = _cbpf.compile_expression(expression, linktype, snaplen)
+        found = classic_bpf.compile_expression(expression, linktype, snaplen)
     except UsageError as error:
         raise UsageError(f"filter {quoted(expression)}: {error}; see pcap-filter(7)") from None
     return Compiled(expression, linktype, tuple(Instruction(*each) for each in found))

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import struct
 
-from xdpcap.dissect.layers import Extension, Gre, Invalid, Ip, Payload, Vxlan
-from xdpcap.dissect.link import DLT_EN10MB, DLT_PPP
-from xdpcap.dissect.numbers import (
+from xdpcap.packets.dissect.layers import Extension, Gre, Invalid, Ip, Payload, Vxlan
+from xdpcap.packets.dissect.link import DLT_EN10MB, DLT_PPP
+from xdpcap.packets.dissect.numbers import (
     IPV4,
     IPV6,
     PPP_IN_GRE,
     TEB,
     ip_protocol_name,
 )
-from xdpcap.dissect.walk import IP_PROTOCOL, LINK, Dissector, Next, Walk
+from xdpcap.packets.dissect.walk import IP_PROTOCOL, LINK, Dissector, Next, Walk
 
 # What UDP hands its payload to, beside the IP protocols.
 VXLAN = IP_PROTOCOL + 0x100

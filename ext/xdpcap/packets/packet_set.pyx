@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memmove
 
-from xdpcap._flow cimport flow_hash
+from xdpcap.packets.flow cimport flow_hash
 
 cdef enum:
     FIRST_BYTES = 1 << 20

@@ -15,8 +15,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-from xdpcap._flow cimport FlowEnds, flow_ends, network_header
-from xdpcap._packets cimport PacketList, PacketSet
+from xdpcap.packets.flow cimport FlowEnds, flow_ends, network_header
+from xdpcap.packets.packet_set cimport PacketList, PacketSet
 
 from xdpcap.errors import XdpcapError
 

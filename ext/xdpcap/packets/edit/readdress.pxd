@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t
 
-from xdpcap._addressmap cimport AddressRules
+from xdpcap.packets.edit.address_map cimport AddressRules
 
 
 cdef void readdress(const AddressRules *rules, unsigned char *frame,

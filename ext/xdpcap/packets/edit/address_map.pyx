@@ -22,7 +22,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy
 
-from xdpcap._flow cimport mix64
+from xdpcap.packets.flow cimport mix64
 
 cdef enum:
     # Tweaks, so that the families and scopes don't share one permutation; a first byte

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.filter.assembler import TooFarError
-from xdpcap.filter.compiled import Compiled, compile_expression, quoted
-from xdpcap.filter.splice import spliced, takes_several_buffers
-from xdpcap.filter.translate import translate
+from xdpcap.packets.filter.assembler import TooFarError
+from xdpcap.packets.filter.compiled import Compiled, compile_expression, quoted
+from xdpcap.packets.filter.splice import spliced, takes_several_buffers
+from xdpcap.packets.filter.translate import translate
 
 #: The oldest kernel whose verifier is known to take a filter.
 OLDEST_KERNEL = (5, 10)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import struct
 
-from xdpcap.dissect.layers import Chunk, Icmp, Invalid, Sctp, Tcp, Udp
-from xdpcap.dissect.network import VXLAN
-from xdpcap.dissect.walk import IP_PROTOCOL, Dissector, Next, Walk
+from xdpcap.packets.dissect.layers import Chunk, Icmp, Invalid, Sctp, Tcp, Udp
+from xdpcap.packets.dissect.network import VXLAN
+from xdpcap.packets.dissect.walk import IP_PROTOCOL, Dissector, Next, Walk
 
 # IANA's, and the one that Linux took before there was one (drivers/net/vxlan).
 VXLAN_PORTS = (4789, 8472)

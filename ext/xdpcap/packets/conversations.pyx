@@ -12,8 +12,8 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from xdpcap._flow cimport FlowEnds, flow_ends
-from xdpcap._packets cimport Entry, PacketList, PacketSet
+from xdpcap.packets.flow cimport FlowEnds, flow_ends
+from xdpcap.packets.packet_set cimport Entry, PacketList, PacketSet
 
 cdef enum:
     CLIENT = 0

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint16_t, uint32_t
 
-from xdpcap._addressmap cimport AddressMap, AddressRules
+from xdpcap.packets.edit.address_map cimport AddressMap, AddressRules
 
 
 cdef enum VlanKind:

@@ -21,8 +21,8 @@ Source relied on: RFC 768, 791, 792, 826, 1624, 3828, 4340, 4443, 4861, 5340, 57
 from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.string cimport memcpy
 
-from xdpcap._addressmap cimport AddressRules, map_ipv4, map_ipv6
-from xdpcap._flow cimport network_header
+from xdpcap.packets.edit.address_map cimport AddressRules, map_ipv4, map_ipv6
+from xdpcap.packets.flow cimport network_header
 
 cdef enum:
     ETH_IPV4 = 0x0800

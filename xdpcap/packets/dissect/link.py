@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from xdpcap.dissect.layers import (
+from xdpcap.packets.dissect.layers import (
     Arp,
     Cooked,
     Ethernet,
@@ -18,7 +18,7 @@ from xdpcap.dissect.layers import (
     Payload,
     Vlan,
 )
-from xdpcap.dissect.numbers import (
+from xdpcap.packets.dissect.numbers import (
     ARP,
     ETHERTYPES,
     IPV4,
@@ -29,7 +29,7 @@ from xdpcap.dissect.numbers import (
     VLAN_TPIDS,
     ethertype_name,
 )
-from xdpcap.dissect.walk import IP_PROTOCOL, LINK, LLC, Dissector, Next, Walk
+from xdpcap.packets.dissect.walk import IP_PROTOCOL, LINK, LLC, Dissector, Next, Walk
 
 # pcap/dlt.h
 DLT_NULL, DLT_EN10MB, DLT_PPP, DLT_RAW, DLT_PPP_SERIAL = 0, 1, 9, 12, 50

@@ -9,8 +9,14 @@ Nothing here holds a descriptor or changes.
 
 from __future__ import annotations
 
-from xdpcap.filter.compiled import ETHERNET, SNAPLEN, Compiled, Instruction, compile_expression
-from xdpcap.filter.packet_filter import OLDEST_KERNEL, PacketFilter, for_build
+from xdpcap.packets.filter.compiled import (
+    ETHERNET,
+    SNAPLEN,
+    Compiled,
+    Instruction,
+    compile_expression,
+)
+from xdpcap.packets.filter.packet_filter import OLDEST_KERNEL, PacketFilter, for_build
 
 __all__ = [
     "ETHERNET",

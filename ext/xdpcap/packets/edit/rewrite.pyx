@@ -13,10 +13,10 @@ Source relied on: IEEE 802.1Q clause 9 (tag format), 802.3 clause 4 (shortest fr
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memmove, memset
 
-from xdpcap._addressmap cimport AddressMap
-from xdpcap._flow cimport flow_hash
-from xdpcap._packets cimport Entry, PacketList, PacketSet, list_widen
-from xdpcap._readdress cimport readdress
+from xdpcap.packets.edit.address_map cimport AddressMap
+from xdpcap.packets.flow cimport flow_hash
+from xdpcap.packets.packet_set cimport Entry, PacketList, PacketSet, list_widen
+from xdpcap.packets.edit.readdress cimport readdress
 
 from xdpcap.errors import XdpcapError
 from xdpcap.options.rewrite import parse_rules

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from xdpcap.dissect.layers import Chunk, Icmp, Layer, Sctp, Tcp
-from xdpcap.dissect.numbers import ICMP_TYPES, ICMPV6_TYPES, SCTP_CHUNKS
-from xdpcap.dissect.text import address, tcp_flags, tcp_options
+from xdpcap.packets.dissect.layers import Chunk, Icmp, Layer, Sctp, Tcp
+from xdpcap.packets.dissect.numbers import ICMP_TYPES, ICMPV6_TYPES, SCTP_CHUNKS
+from xdpcap.packets.dissect.text import address, tcp_flags, tcp_options
 
 _NAMES: dict[type, tuple[str, ...]] = {}
 

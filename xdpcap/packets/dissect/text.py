@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from xdpcap.dissect.layers import (
+from xdpcap.packets.dissect.layers import (
     Arp,
     Chunk,
     Cooked,
@@ -35,7 +35,7 @@ from xdpcap.dissect.layers import (
     Vlan,
     Vxlan,
 )
-from xdpcap.dissect.numbers import (
+from xdpcap.packets.dissect.numbers import (
     ARP_OPERATIONS,
     DIRECTIONS,
     EXTENSIONS,

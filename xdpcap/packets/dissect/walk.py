@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xdpcap.dissect.layers import Cut, Layer
+from xdpcap.packets.dissect.layers import Cut, Layer
 
 IP_PROTOCOL = 0x10000
 LINK = 0x20000

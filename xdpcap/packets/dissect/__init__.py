@@ -9,10 +9,10 @@ the work is bounded by a number of headers.
 
 from __future__ import annotations
 
-from xdpcap.dissect import link, network, transport
-from xdpcap.dissect.layers import Dissection, Layer, Payload
-from xdpcap.dissect.numbers import ethertype_name, ip_protocol_name
-from xdpcap.dissect.walk import IP_PROTOCOL, LINK, MOST_STEPS, Dissector, Walk
+from xdpcap.packets.dissect import link, network, transport
+from xdpcap.packets.dissect.layers import Dissection, Layer, Payload
+from xdpcap.packets.dissect.numbers import ethertype_name, ip_protocol_name
+from xdpcap.packets.dissect.walk import IP_PROTOCOL, LINK, MOST_STEPS, Dissector, Walk
 
 __all__ = ["Dissection", "Layer", "dissect"]
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdpcap.filter import assembler as ebpf
-from xdpcap.filter.assembler import Assembler, Label
+from xdpcap.packets.filter import assembler as ebpf
+from xdpcap.packets.filter.assembler import Assembler, Label
 
 # Registers: what a call leaves alone holds the machine's state.
 CTX, A, X, ROUNDS, FRAME = 6, 7, 8, 9, 10

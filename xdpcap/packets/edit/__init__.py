@@ -1,0 +1,1 @@
+"""Edits of packets in memory: MAC addresses, VLAN tags, IP addresses."""
