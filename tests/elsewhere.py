@@ -38,7 +38,8 @@ socket.socket = _Socket
 _CLOCK = """
 import os, time, types
 from pathlib import Path
-from xdpcap import hardware_clock, variants
+from xdpcap import variants
+from xdpcap.net import nic_clock
 from xdpcap.net import ethtool, timestamping
 
 state = Path({state!r})
@@ -56,10 +57,10 @@ def _open(path, flags):
 
 timestamping._ioctl = _ioctl
 ethtool._ts_info = lambda name: (0x41, 0x7f, 7, 3, 1 << 0 | 1 << 1)
-hardware_clock.os = types.SimpleNamespace(
+nic_clock.os = types.SimpleNamespace(
     open=_open, close=os.close, O_RDONLY=os.O_RDONLY, O_CLOEXEC=os.O_CLOEXEC
 )
-hardware_clock.dynamic_clock = lambda descriptor: time.CLOCK_BOOTTIME
+nic_clock.dynamic_clock = lambda descriptor: time.CLOCK_BOOTTIME
 programs = Path({programs!r})
 
 def _asking(mirror=False):

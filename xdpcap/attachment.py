@@ -19,7 +19,6 @@ from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.host import kernel
 from xdpcap.metadata import Metadata
 from xdpcap.net import (
@@ -29,6 +28,7 @@ from xdpcap.net import (
     rx_missed,
     rx_queues_allocated,
 )
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.frame_sizes import (
     PAGE_FRAME,
     chosen_frame,

@@ -14,9 +14,9 @@ import os
 from collections.abc import Iterator
 
 from xdpcap import net
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.host import kernel
 from xdpcap.net import Link
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 
 # A thread that sleeps wakes some tens of microseconds late, a virtual one now and then more

@@ -15,8 +15,8 @@ from typing import Any
 from xdpcap import net
 from xdpcap.errors import UsageError
 from xdpcap.net import Link
+from xdpcap.net.driver_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
 from xdpcap.net.rss import CRC32, TOEPLITZ, XOR
-from xdpcap.net.xsk_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
 from xdpcap.options.record import RecordConfig
 from xdpcap.time_stamps import HOST, DeviceTime, TimeStamps, choose
 from xdpcap.variants import Variant, asking_variants, mirror_variants, variants

@@ -15,8 +15,8 @@ from xdpcap._plan import Order, Plan
 from xdpcap._transmit import SendLimit, Transmitter
 from xdpcap._xsk import Xsk
 from xdpcap.errors import XdpcapError
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.launch_time import LEAD_NS
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
 

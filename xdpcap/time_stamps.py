@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from xdpcap import net
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.net import Link
-from xdpcap.net.xsk_features import RX_TIMESTAMP
+from xdpcap.net.driver_features import RX_TIMESTAMP
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.record import RecordConfig
 
 SECOND_NS = 1_000_000_000

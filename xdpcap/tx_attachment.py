@@ -21,9 +21,9 @@ from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, XdpcapError
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.programs import attach_program
 from xdpcap.variants import variants

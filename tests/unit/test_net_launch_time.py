@@ -12,7 +12,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from xdpcap import net
 from xdpcap.errors import KernelError
-from xdpcap.net import etf, ethtool, xsk_features
+from xdpcap.net import driver_features, etf, ethtool
 
 LOOPBACK = 1
 
@@ -22,11 +22,11 @@ LOOPBACK = 1
 
 def answer(**attributes):
     """A reply to dev-get as the kernel encodes it, decoded again."""
-    built = xsk_features.DeviceMessage()
-    built["cmd"], built["version"] = xsk_features.NETDEV_CMD_DEV_GET, 1
+    built = driver_features.DeviceMessage()
+    built["cmd"], built["version"] = driver_features.NETDEV_CMD_DEV_GET, 1
     built["attrs"] = [(f"NETDEV_A_DEV_{name}", value) for name, value in attributes.items()]
     built.encode()
-    decoded = xsk_features.DeviceMessage(bytes(built.data))
+    decoded = driver_features.DeviceMessage(bytes(built.data))
     decoded.decode()
     return decoded
 
@@ -63,20 +63,20 @@ class FakeNetdev:
 )
 def test_a_device_offers_launch_time_when_its_bit_is_set(monkeypatch, says, features, offered):
     monkeypatch.setattr(FakeNetdev, "says", says)
-    monkeypatch.setattr(xsk_features, "NetdevSocket", FakeNetdev)
-    assert xsk_features.xsk_features(7) == features
+    monkeypatch.setattr(driver_features, "NetdevSocket", FakeNetdev)
+    assert driver_features.xsk_features(7) == features
     assert net.offers_launch_time(7) is offered
 
 
 def test_an_error_of_the_kernel_is_one_and_no_answer(monkeypatch):
     monkeypatch.setattr(FakeNetdev, "says", NetlinkError(errno.EPERM))
-    monkeypatch.setattr(xsk_features, "NetdevSocket", FakeNetdev)
+    monkeypatch.setattr(driver_features, "NetdevSocket", FakeNetdev)
     with pytest.raises(KernelError, match=r"dev-get of interface 7: EPERM"):
         net.offers_launch_time(7)
 
 
 def test_a_kernel_without_the_family_offers_nothing_and_nothing_is_logged(monkeypatch, caplog):
-    monkeypatch.setattr(xsk_features, "FAMILY", "no-such-family")
+    monkeypatch.setattr(driver_features, "FAMILY", "no-such-family")
     assert net.offers_launch_time(LOOPBACK) is False
     assert not caplog.records
 

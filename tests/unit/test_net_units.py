@@ -15,14 +15,14 @@ from xdpcap.net import (
     choose_queues,
     ethtool,
     get_link,
-    guard,
-    lifeline,
+    management,
+    management_frames,
     netns,
     offloads,
     queues,
-    reach,
     rx_queue_count,
     spoilers,
+    ssh_sessions,
 )
 from xdpcap.net.ethtool import Feature
 from xdpcap.packets.filter import compile_expression
@@ -245,7 +245,7 @@ def test_an_ordinary_mtu_fits_a_frame_of_2048_and_1771_does_not(device):
 
 
 def above(index, *messages):
-    return reach.everything_above(index, {entry["index"]: entry for entry in messages})
+    return ssh_sessions.everything_above(index, {entry["index"]: entry for entry in messages})
 
 
 def test_everything_above_a_bonds_member_is_found_through_vlan_and_bridge():
@@ -289,13 +289,13 @@ def test_a_session_over_a_vlan_device_is_looked_at_with_its_tag_and_without():
         2: decoded(2, "eth0"),
         5: decoded(5, "eth0.7", kind="vlan", vlan=7, LINK=2),
     }
-    frames = lifeline.Frames(NoNeighbours(), messages, [2, 5])
+    frames = management_frames.Frames(NoNeighbours(), messages, [2, 5])
     client, server = map(ipaddress.ip_address, ("10.9.0.77", "10.9.0.1"))
-    session = reach.SshSession(client, 50000, server, 22)
+    session = ssh_sessions.SshSession(client, 50000, server, 22)
 
     def taken(expression):
-        made = list(frames.of_session(session, reach.Way(5, client, server)))
-        made += frames.of_resolution(reach.Way(5, client, server), server)
+        made = list(frames.of_session(session, ssh_sessions.Way(5, client, server)))
+        made += frames.of_resolution(ssh_sessions.Way(5, client, server), server)
         return sum(map(compile_expression(expression).matches, made))
 
     assert taken("tcp") == taken("vlan 7 and tcp") == 6
@@ -306,7 +306,7 @@ def test_a_session_over_a_vlan_device_is_looked_at_with_its_tag_and_without():
 
 @pytest.mark.parametrize("text", ["", "10.0.0.1 1", "a b c d", "10.0.0.1 1 nowhere 22"])
 def test_a_mangled_ssh_connection_is_no_reason(text):
-    assert guard.refusal("lo", {"SSH_CONNECTION": text}) is None
+    assert management.refusal("lo", {"SSH_CONNECTION": text}) is None
 
 
 # --- namespaces

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import hardware_clock, net, time_stamps
+from xdpcap import net, time_stamps
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.metadata import choices
-from xdpcap.net import Link
+from xdpcap.net import Link, nic_clock
 from xdpcap.options.record import RecordConfig
 from xdpcap.programs import _of_a_member
 from xdpcap.time_stamps import DeviceTime, choose, stamping_change
@@ -170,21 +170,21 @@ def test_whole_seconds_bring_a_clock_as_it_is_nearest_to_utc(ahead_ns, tsoffset_
 
 def test_an_interface_without_a_hardware_clock_is_named():
     with pytest.raises(XdpcapError, match=r"^lo has no PTP hardware clock$"):
-        hardware_clock.HardwareClock("lo")
+        nic_clock.HardwareClock("lo")
 
 
 def test_a_clock_that_can_not_be_opened_is_an_error_with_its_path(monkeypatch):
     monkeypatch.setattr(net, "ptp_clock", lambda name: 987654)
     with pytest.raises(KernelError, match=r"open\(/dev/ptp987654\): ENOENT") as failed:
-        hardware_clock.HardwareClock("eth1")
+        nic_clock.HardwareClock("eth1")
     assert failed.value.errno == errno.ENOENT
 
 
 def test_the_clocks_id_is_that_of_its_open_descriptor_until_it_is_closed(monkeypatch):
     opened = os.open(os.devnull, os.O_RDONLY)
     monkeypatch.setattr(net, "ptp_clock", lambda name: 3)
-    monkeypatch.setattr(hardware_clock.os, "open", lambda path, flags: opened)
-    clock = hardware_clock.HardwareClock("eth1")
+    monkeypatch.setattr(nic_clock.os, "open", lambda path, flags: opened)
+    clock = nic_clock.HardwareClock("eth1")
     assert (clock.path, clock.id) == ("/dev/ptp3", (~opened << 3) | 3)
     with pytest.raises(OSError, match="Invalid argument"):
         time.clock_gettime(clock.id)  # /dev/null is no clock

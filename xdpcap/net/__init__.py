@@ -8,9 +8,9 @@ What changes an interface is `Promiscuous` and the kinds of change that `guardia
 Nothing in here knows AF_XDP sockets; the session (above) decides what to do with the answers.
 """
 
+from xdpcap.net.driver_features import claims_zero_copy, offers_launch_time, rx_metadata
 from xdpcap.net.etf import timed_queues
 from xdpcap.net.ethtool import ptp_clock
-from xdpcap.net.guard import SENDING, refusal, require_up
 from xdpcap.net.link import (
     Link,
     Promiscuous,
@@ -23,6 +23,8 @@ from xdpcap.net.link import (
     rx_queues_allocated,
     tx_dropped,
 )
+from xdpcap.net.link_watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
+from xdpcap.net.management import SENDING, refusal, require_up
 from xdpcap.net.offloads import OffloadFixes, Spoiler, spoilers
 from xdpcap.net.queues import Channels, channels, choose_queues, rx_queue_count
 from xdpcap.net.rss import Rss, SymmetricRss, rss
@@ -31,8 +33,6 @@ from xdpcap.net.timestamping import (
     can_stamp_everything,
     stamps_everything,
 )
-from xdpcap.net.watch import LinkEvent, LinkWatch, await_carrier, wait_for_carrier
-from xdpcap.net.xsk_features import claims_zero_copy, offers_launch_time, rx_metadata
 
 __all__ = [
     "SENDING",

@@ -21,10 +21,10 @@ from xdpcap.host.clocks import Ahead, dynamic_clock
 
 from xdpcap import net
 from xdpcap.errors import KernelError
-from xdpcap.hardware_clock import HardwareClock
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.net import timestamping
+from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.net.timestamping import ReceiveStamping, Stamping
 
 pytestmark = pytest.mark.nics("igb")

@@ -12,7 +12,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from xdpcap.net.reach import NO_MAC, Address, SshSession, Way, mac_of, parse_mac
+from xdpcap.net.ssh_sessions import NO_MAC, Address, SshSession, Way, mac_of, parse_mac
 
 ETH_P_IP, ETH_P_ARP, ETH_P_IPV6, ETH_P_8021Q = 0x0800, 0x0806, 0x86DD, 0x8100
 IPPROTO_TCP, IPPROTO_ICMPV6 = 6, 58

@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from pyroute2 import IPRoute
 
 from xdpcap.errors import XdpcapError
-from xdpcap.net import lifeline, netns
+from xdpcap.net import management_frames, netns
 from xdpcap.net.link import Link, get_link
-from xdpcap.net.reach import (
+from xdpcap.net.routes import default_route_indexes
+from xdpcap.net.ssh_sessions import (
     SshSession,
     Way,
     addresses_of,
@@ -27,7 +28,6 @@ from xdpcap.net.reach import (
     ssh_session,
     way_to,
 )
-from xdpcap.net.routes import default_route_indexes
 
 FAMILIES = ((socket.AF_INET, "IPv4"), (socket.AF_INET6, "IPv6"))
 # Looked up, never sent to (RFC 5737 and RFC 3849): a route that is spelled as two halves
@@ -74,7 +74,7 @@ def refusal(
         above = everything_above(link.index, messages)
         session = ssh_session(environ)
         if takes is not None:
-            frames = lifeline.Frames(ipr, messages, above)
+            frames = management_frames.Frames(ipr, messages, above)
             return _filter_refusal(link.name, frames, session, takes)
         reason = _route_reason(ipr, above) or _ssh_reason(ipr, above, session)
     if reason is None:
@@ -110,7 +110,7 @@ def _ssh_reason(
 
 
 def _filter_refusal(
-    name: str, frames: lifeline.Frames, session: SshSession | None, takes: Takes
+    name: str, frames: management_frames.Frames, session: SshSession | None, takes: Takes
 ) -> str | None:
     """Why not to record with this filter: what it would take from the host's lifeline."""
     ipr, above = frames.ipr, frames.above
