@@ -60,7 +60,7 @@ wheel: setup ## build a wheel into dist/
 	@ls -1 dist/*.whl
 
 clean: ## remove what was built; .venv and captures stay
-	rm -rf build dist *.egg-info xdpcap/_programs .pytest_cache .mypy_cache \
+	rm -rf build dist *.egg-info xdpcap/programs/objects .pytest_cache .mypy_cache \
 		.ruff_cache .hypothesis .benchmarks .venv/xdpcap-built
 	find xdpcap -name '*.so' -delete
 	find xdpcap tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 Two kinds of things are built:
 
-* ``bpf/*.bpf.c`` -> ``xdpcap/_programs/*.bpf.o`` with clang (package data);
+* ``bpf/*.bpf.c`` -> ``xdpcap/programs/objects/*.bpf.o`` with clang (package data);
   ``record.bpf.c`` is compiled once per variant, see VARIANTS.
 * ``ext/xdpcap/**/*.pyx`` -> a module of the same path below ``xdpcap/``, with Cython and
   the C compiler, flags from pkg-config.
@@ -24,7 +24,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 DEBUG = os.environ.get("XDPCAP_DEBUG") == "1"
-PROGRAMS = Path("xdpcap/_programs")
+PROGRAMS = Path("xdpcap/programs/objects")
 # What programs of users' own are compiled with: `xdpcap --cflags` names the directory.
 HEADERS = ["xdpcap_abi.h"]
 

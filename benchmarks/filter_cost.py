@@ -19,17 +19,16 @@ from functools import partial
 from typing import Any
 
 import click
-from xdpcap._bpf import Program
 from xdpcap._copyrings import CopyRing
-from xdpcap._testrun import run_ns
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_ns
 
 from benchmarks import machine
 from benchmarks.noise import floor_of
 from benchmarks.record_speed import cpus_to_use
-from xdpcap.dead_man import DeadMan
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import (
@@ -44,7 +43,8 @@ from xdpcap.lab.frames import (
 )
 from xdpcap.options.units import MIB
 from xdpcap.packets.filter import PacketFilter, for_build
-from xdpcap.variants import Variant, mirror_variants, variants
+from xdpcap.programs.builds import Variant, mirror_variants, variants
+from xdpcap.programs.dead_man import DeadMan
 
 REPEAT = 1_000_000
 # As many as fit into the ring at either length, so that each of them is copied.

@@ -38,7 +38,7 @@ socket.socket = _Socket
 _CLOCK = """
 import os, time, types
 from pathlib import Path
-from xdpcap import variants
+from xdpcap.programs import builds
 from xdpcap.net import nic_clock
 from xdpcap.net import ethtool, timestamping
 
@@ -65,9 +65,9 @@ programs = Path({programs!r})
 
 def _asking(mirror=False):
     name = "mirror.o" if mirror else "record.o"
-    yield variants.Variant(str(programs / name), "tai", True, asks_driver=True)
+    yield builds.Variant(str(programs / name), "tai", True, asks_driver=True)
 
-variants.asking_variants = _asking
+builds.asking_variants = _asking
 """
 
 # The clock is real, and another NIC's.

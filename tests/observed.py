@@ -10,7 +10,7 @@ from typing import Any
 
 from forked import ROOT
 from recording import Result
-from xdpcap._bpf import Attached, attached_program
+from xdpcap.programs.program import Attached, attached_program
 
 from xdpcap.host import kernel
 from xdpcap.lab import Lab, in_netns

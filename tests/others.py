@@ -9,13 +9,13 @@ import platform
 import subprocess
 from pathlib import Path
 
-from xdpcap._dispatcher import Dispatcher
+from xdpcap.programs.libxdp_dispatcher import Dispatcher
 
-from xdpcap import _dispatcher
 from xdpcap.errors import XdpcapError
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
-from xdpcap.variants import bare
+from xdpcap.programs import libxdp_dispatcher
+from xdpcap.programs.builds import bare
 
 SOURCE = Path(__file__).parent / "programs" / "count_and_pass.bpf.c"
 PINS = Path("/sys/fs/bpf/xdp")
@@ -90,7 +90,7 @@ class OtherProgram:
 
     def detach(self) -> None:
         """Take it out of the dispatcher."""
-        assert in_netns(self.lab.rx_ns, _dispatcher.leave, self.lab.rx_ifindex, self.prog_id)
+        assert in_netns(self.lab.rx_ns, libxdp_dispatcher.leave, self.lab.rx_ifindex, self.prog_id)
 
     def __enter__(self) -> OtherProgram:
         return self
@@ -138,13 +138,13 @@ class EmptyDispatcher:
 
 def attached_id(lab: Lab) -> int:
     """The id of the program that the kernel has on rx0; 0 for none."""
-    found = in_netns(lab.rx_ns, _dispatcher.attached_program, lab.rx_ifindex)
+    found = in_netns(lab.rx_ns, libxdp_dispatcher.attached_program, lab.rx_ifindex)
     return found.prog_id if found else 0
 
 
 def dispatcher(lab: Lab) -> Dispatcher | None:
     """The dispatcher on rx0."""
-    return in_netns(lab.rx_ns, _dispatcher.find, lab.rx_ifindex)
+    return in_netns(lab.rx_ns, libxdp_dispatcher.find, lab.rx_ifindex)
 
 
 def members(lab: Lab) -> list[str]:
@@ -162,7 +162,9 @@ def pinned(lab: Lab) -> list[str]:
 def freplace_errno() -> int:
     """0 where the kernel loads programs that replace a function of another."""
     with Lab() as lab, EmptyDispatcher(lab) as present:
-        return in_netns(lab.rx_ns, _dispatcher.freplace_errno, bare(False).path, present.prog_id)
+        return in_netns(
+            lab.rx_ns, libxdp_dispatcher.freplace_errno, bare(False).path, present.prog_id
+        )
 
 
 @functools.cache

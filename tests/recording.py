@@ -20,7 +20,7 @@ from typing import Any
 
 import forked
 from patience import PATIENCE
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.lab import Lab, in_netns
 

@@ -16,14 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xdpcap._bpf import Program
     from xdpcap._umem import Umem
     from xdpcap._xsk import Xsk
+    from xdpcap.programs.program import Program
 
 __version__ = "0.1.0"
 __all__ = ["Program", "Umem", "Xsk", "__version__"]
 
-_HOMES = {"Program": "xdpcap._bpf", "Umem": "xdpcap._umem", "Xsk": "xdpcap._xsk"}
+_HOMES = {"Program": "xdpcap.programs.program", "Umem": "xdpcap._umem", "Xsk": "xdpcap._xsk"}
 
 
 def __getattr__(name: str) -> Any:

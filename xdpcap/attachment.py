@@ -14,13 +14,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
-from xdpcap.dead_man import DeadMan
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
-from xdpcap.metadata import Metadata
 from xdpcap.net import (
     Link,
     await_carrier,
@@ -38,12 +35,15 @@ from xdpcap.options.frame_sizes import (
 )
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, format_bytes
-from xdpcap.own_program import count_in_user_space
 from xdpcap.packets.filter import PacketFilter
-from xdpcap.programs import FINAL, attach_best
+from xdpcap.programs.attach import FINAL, attach_best
+from xdpcap.programs.builds import Variant
+from xdpcap.programs.dead_man import DeadMan
+from xdpcap.programs.metadata import Metadata
+from xdpcap.programs.program import Program
+from xdpcap.programs.timestamp_source import DeviceTime
+from xdpcap.programs.user_program import count_in_user_space
 from xdpcap.stats import QueueAccount
-from xdpcap.time_stamps import DeviceTime
-from xdpcap.variants import Variant
 from xdpcap.verdict import QueueVerdict
 
 log = logging.getLogger(__name__)

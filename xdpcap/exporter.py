@@ -27,9 +27,9 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from xdpcap import __version__
-from xdpcap._maps import VERDICTS
 from xdpcap.errors import KernelError
 from xdpcap.options.listen_address import ListenAddress
+from xdpcap.programs.counters import VERDICTS
 from xdpcap.stats import QueueAccount
 
 # Rows of this age are served again: whoever scrapes like mad costs the main thread no more.

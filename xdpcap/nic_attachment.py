@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 
 from xdpcap._copyrings import CopyRing
-from xdpcap._nicprogram import NicProgram
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
+from xdpcap.programs.builds import Variant, nic
+from xdpcap.programs.metadata import Metadata
+from xdpcap.programs.nic_program import NicProgram
 from xdpcap.stats import QueueAccount
-from xdpcap.variants import Variant, nic
 
 
 class NicAttachment(MirrorAttachment):

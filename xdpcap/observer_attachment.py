@@ -5,11 +5,11 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 
 from __future__ import annotations
 
-from xdpcap._observer import Observer
 from xdpcap.host import kernel
-from xdpcap.metadata import Metadata
 from xdpcap.mirror_attachment import MirrorAttachment
-from xdpcap.variants import Variant, observer
+from xdpcap.programs.builds import Variant, observer
+from xdpcap.programs.metadata import Metadata
+from xdpcap.programs.observer import Observer
 
 
 class ObserverAttachment(MirrorAttachment):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
 from xdpcap.options.listen_address import ListenAddress
-from xdpcap.pins import Pins
+from xdpcap.programs.pinned_counters import Pins
 from xdpcap.stats import QueueAccount
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from xdpcap.net.offloads import OffloadFixes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordConfig
 from xdpcap.packets.filter import PacketFilter
-from xdpcap.time_stamps import refused, stamping_change
+from xdpcap.programs.timestamp_source import refused, stamping_change
 
 
 def admitted(config: RecordConfig, name: str, packet_filter: PacketFilter | None) -> net.Link:

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from xdpcap import net
 from xdpcap._capture import SharedLimit
 from xdpcap.attachment import Attachment, require_memory
-from xdpcap.dead_man import RENEWALS
 from xdpcap.errors import XdpcapError
 from xdpcap.granted import granted_verdict
 from xdpcap.host import kernel, privileges
@@ -29,6 +28,7 @@ from xdpcap.outputs import Described, DirectoryOutput, PipeOutput, open_output
 from xdpcap.outside import Outside
 from xdpcap.packets.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.preparation import admitted, prepare
+from xdpcap.programs.dead_man import RENEWALS
 from xdpcap.recorder import InterfaceRecorder
 from xdpcap.report import make_report
 from xdpcap.savefile.rotation import RotationClock

@@ -16,7 +16,6 @@ import contextlib
 import errno
 
 from xdpcap import launch_time
-from xdpcap._bpf import Program
 from xdpcap._txmetadata import MetadataUmem, MetadataXsk
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
@@ -25,8 +24,9 @@ from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.programs import attach_program
-from xdpcap.variants import variants
+from xdpcap.programs.attach import attach_program
+from xdpcap.programs.builds import variants
+from xdpcap.programs.program import Program
 
 # An Ethernet header and two VLAN tags.
 HEADERS_BYTES = 22

@@ -20,7 +20,7 @@ from xdpcap.clib.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
 import errno as _errno
 import os
 
-from xdpcap._maps import possible_cpus
+from xdpcap.programs.counters import possible_cpus
 from xdpcap.errors import KernelError
 
 

@@ -15,7 +15,7 @@ import pytest
 from accounts import Wire, in_file
 from captured import numbers
 from patience import PATIENCE
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.lab import Lab, in_netns
 

@@ -14,14 +14,14 @@ from inside import in_receiver
 from since import FRAGS
 from sniffing import Tcpdump
 from test_program import PROGRAMS, QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
-from xdpcap._bpf import Program
-from xdpcap._testrun import run_once
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_once
 
-from xdpcap.dead_man import DeadMan
 from xdpcap.errors import UsageError
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
 from xdpcap.packets.filter import PacketFilter
+from xdpcap.programs.dead_man import DeadMan
 
 TIMEOUT_S = 0.5
 XDP_DROP = 1  # of linux/bpf.h

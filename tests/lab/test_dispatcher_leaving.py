@@ -21,13 +21,13 @@ from others import (
     where_freplace_loads,
 )
 from recording import Recorder
-from xdpcap._dispatcher import DispatchedProgram, leave
+from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, leave
 
-from xdpcap import pins
-from xdpcap.dispatcher_guardian import unpin
 from xdpcap.lab import in_netns
 from xdpcap.lab.traffic import send_frames
-from xdpcap.variants import bare
+from xdpcap.programs import pinned_counters
+from xdpcap.programs.builds import bare
+from xdpcap.programs.dispatcher_guardian import unpin
 
 # A user's program with a name of its own, which an earlier recording's is known by no other way.
 MINE = """
@@ -54,7 +54,7 @@ def record(patient_record: Callable[..., Recorder]) -> Callable[..., Recorder]:
 
 def marks() -> list[Path]:
     """The words that recordings have left of members of theirs."""
-    return list(pins.BPFFS.glob("xdpcap/**/joined:*"))
+    return list(pinned_counters.BPFFS.glob("xdpcap/**/joined:*"))
 
 
 def guardian_of(recorder: Recorder) -> int:
@@ -65,7 +65,10 @@ def guardian_of(recorder: Recorder) -> int:
             parent = (entry / "stat").read_text().rpartition(") ")[2].split()[1]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"xdpcap.dispatcher_guardian" in command and int(parent) == recorder.process.pid:
+        if (
+            b"xdpcap.programs.dispatcher_guardian" in command
+            and int(parent) == recorder.process.pid
+        ):
             return int(entry.name)
     raise AssertionError("no guardian")
 

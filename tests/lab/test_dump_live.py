@@ -17,7 +17,7 @@ from observed import attached, promiscuity
 from since import DRIVER_TAGS
 from sniffing import Tcpdump
 from tagging import send_skbs, tag_what_leaves, tagged
-from xdpcap._bpf import Attached
+from xdpcap.programs.program import Attached
 
 from xdpcap import live_source
 from xdpcap.lab import Lab, in_netns

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inside import in_receiver
 from since import MULTI_BUFFER
-from xdpcap._bpf import Program
-from xdpcap._maps import Verdicts
-from xdpcap._testrun import run_action, run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
 from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.programs.counters import Verdicts
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_action, run_once
 
 import xdpcap
 from xdpcap.errors import KernelError, UsageError, XdpcapError
@@ -33,7 +33,7 @@ from xdpcap.packets.filter.splice import spliced
 from xdpcap.packets.filter.translate import Insn, translate
 from xdpcap.savefile.reader import read_packets
 
-OBJECTS = Path(xdpcap.__file__).parent / "_programs"
+OBJECTS = Path(xdpcap.__file__).parent / "programs" / "objects"
 # enum xdp_action of linux/bpf.h.
 XDP_DROP, XDP_PASS, XDP_REDIRECT = 1, 2, 4
 # BPF_PROG_TEST_RUN takes no packet shorter than an Ethernet header, without xdp.frags none

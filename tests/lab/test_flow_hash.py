@@ -16,17 +16,17 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 from since import FRAGS
 from toeplitz import symmetric_hash
-from xdpcap._bpf import Program
-from xdpcap._testrun import run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_once
 
 import xdpcap
 from xdpcap.errors import UsageError
 
 pytestmark = FRAGS
 
-PROGRAMS = Path(xdpcap.__file__).parent / "_programs"
+PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 PORTS = (40000, 53)
 ENDS = {4: (A4, B4), 6: (A6, B6)}
 FLOWS = 200

@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 import pytest
 from inside import in_receiver
 from xdpcap._copyrings import CopyRing
-from xdpcap._nicprogram import NicProgram
 from xdpcap._ringlook import HOLD_NS, RingLook
+from xdpcap.programs.nic_program import NicProgram
 
 from xdpcap import nic_attachment
 from xdpcap.host import kernel
@@ -23,7 +23,7 @@ from xdpcap.lab.traffic import send_frames
 from xdpcap.live_source import LiveSource
 from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import Seen
-from xdpcap.variants import nic
+from xdpcap.programs.builds import nic
 
 LENGTHS = (60, 99, 100, 101, 1514)
 

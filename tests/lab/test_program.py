@@ -14,17 +14,17 @@ import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
 from since import FRAGS, TAI, TEST_RUN
-from xdpcap._bpf import Program, attached_program
-from xdpcap._maps import Verdicts
-from xdpcap._testrun import run_once
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.programs.counters import Verdicts
+from xdpcap.programs.program import Program, attached_program
+from xdpcap.programs.test_run import run_once
 
 import xdpcap
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.lab.frames import numbered_frame
 
-PROGRAMS = Path(xdpcap.__file__).parent / "_programs"
+PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 # enum xdp_action of linux/bpf.h.
 XDP_PASS, XDP_REDIRECT = 2, 4
 NOTHING = Verdicts()

@@ -13,7 +13,7 @@ from elsewhere import kernel_without_af_xdp, older_kernel
 from forked import ROOT
 from places import small_tmpfs
 from veth_namespaces import add_veth
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.host import privileges
 from xdpcap.lab import in_netns
@@ -309,7 +309,7 @@ def package(tmp_path):
 
 
 def programs_of(package):
-    return sorted((package / "xdpcap" / "_programs").glob("record_*.bpf.o"))
+    return sorted((package / "xdpcap" / "programs" / "objects").glob("record_*.bpf.o"))
 
 
 def test_an_interface_that_spreads_nothing_by_a_hash_is_told(refused):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from recording import Result
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import mixed_frames, numbered_frame

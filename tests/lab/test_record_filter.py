@@ -11,7 +11,7 @@ from accounts import check_books
 from captured import contents
 from corpus import capture_path
 from since import MULTI_BUFFER
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import TX_IPV4, numbered_frame

@@ -11,7 +11,7 @@ from accounts import Wire, check_books
 from captured import contents, numbers, of_queue, packets, statistics
 from corpus import capture_path, read_manifest
 from veth_namespaces import add_veth
-from xdpcap._bpf import attached_program
+from xdpcap.programs.program import attached_program
 
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame

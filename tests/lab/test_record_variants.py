@@ -16,11 +16,11 @@ from captured import contents, packets
 from elsewhere import older_kernel
 from inside import in_receiver
 from patience import PATIENCE
-from xdpcap._bpf import Program
 from xdpcap._capture import Capture
 from xdpcap._sink import FileSink
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.programs.program import Program
 
 import xdpcap
 from xdpcap import _capture
@@ -29,7 +29,7 @@ from xdpcap.lab.traffic import Sender, send_frames
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_packets
 
-PROGRAMS = Path(xdpcap.__file__).parent / "_programs"
+PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 BARE = Path(__file__).parents[1] / "programs" / "redirect_bare.bpf.c"
 LENGTHS = [length for short in range(60, 201) for length in (short, 1514)]
 FRAMES = [numbered_frame(length, number) for number, length in enumerate(LENGTHS)]

@@ -20,7 +20,7 @@ from recording import Recorder
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
-from xdpcap.pins import BPFFS
+from xdpcap.programs.pinned_counters import BPFFS
 
 PINS = BPFFS / "xdpcap"
 

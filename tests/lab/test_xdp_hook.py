@@ -19,14 +19,14 @@ from accounts import check_books
 from captured import contents, packets
 from compiling import PROGRAMS, compiled
 from observed import attached
-from xdpcap._bpf import Program
-from xdpcap._observer import Observer
+from xdpcap.programs.observer import Observer
+from xdpcap.programs.program import Program
 
 from xdpcap.errors import KernelError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
-from xdpcap.variants import observer, variants
+from xdpcap.programs.builds import observer, variants
 
 
 def plain_program() -> Program:

@@ -14,15 +14,15 @@ from inside import in_receiver
 from patience import PATIENCE
 from pyroute2 import IPRoute
 from since import MULTI_BUFFER
-from xdpcap._bpf import Program, attached_program, program_name
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.programs.program import Program, attached_program, program_name
 
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.lab.frames import blasted_frame, numbered_frame
 from xdpcap.lab.traffic import blast, send_frames
-from xdpcap.variants import variants
+from xdpcap.programs.builds import variants
 
 UMEM_BYTES = 8 << 20
 RING = 4096

@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 from xdpcap.packets.filter.splice import sections_of
-from xdpcap.variants import nic
+from xdpcap.programs.builds import nic
 
 # include/uapi/linux/bpf.h and bpf_common.h.
 CALL, ATOMIC_DW, BPF_ADD = 0x85, 0xDB, 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from compiling import compiled_text
-from xdpcap._objects import Examined, examine
+from xdpcap.programs.object_file import Examined, examine
 
 from xdpcap.errors import UsageError
 

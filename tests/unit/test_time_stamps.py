@@ -9,14 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import net, time_stamps
+from xdpcap import net
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
-from xdpcap.metadata import choices
 from xdpcap.net import Link, nic_clock
 from xdpcap.options.record import RecordConfig
-from xdpcap.programs import _of_a_member
-from xdpcap.time_stamps import DeviceTime, choose, stamping_change
+from xdpcap.programs import timestamp_source
+from xdpcap.programs.attach import _of_a_member
+from xdpcap.programs.metadata import choices
+from xdpcap.programs.timestamp_source import DeviceTime, choose, stamping_change
 
 CONFIG = RecordConfig(interfaces=("eth1",), output="captures")
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "ice", 1000, "", 0, None, None)
@@ -50,7 +51,7 @@ class Unreadable(Clock):
 def nic(monkeypatch):
     """A NIC that lacks nothing; the test takes something away."""
     monkeypatch.setattr(net, "rx_metadata", lambda index: 1 if index == LINK.index else 0)
-    monkeypatch.setattr(time_stamps, "HardwareClock", Clock)
+    monkeypatch.setattr(timestamp_source, "HardwareClock", Clock)
     monkeypatch.setattr(net, "stamps_everything", lambda name: True)
     monkeypatch.setattr(net, "can_stamp_everything", lambda name: True)
     return monkeypatch
@@ -82,13 +83,13 @@ LACKS = [
 @pytest.mark.parametrize(("what", "how", "why"), LACKS, ids=[why for *_, why in LACKS])
 def test_what_lacks_is_why_the_host_stamps_or_why_it_is_refused(nic, what, how, why):
     if what == "clock":
-        nic.setattr(time_stamps, "HardwareClock", how)
+        nic.setattr(timestamp_source, "HardwareClock", how)
     elif what == "stamping":
         nic.setattr(net, "stamps_everything", lambda name: how)
     refusal = why if what == "refusal" else None
     found = chosen("auto", refusal)
     assert found.type == "host" and found.why_host.startswith(why)
-    assert chosen("host", refusal) == time_stamps.HOST
+    assert chosen("host", refusal) == timestamp_source.HOST
     for kind in ("adapter", "adapter_unsynced"):
         with pytest.raises(UsageError, match=f"^-j {kind}: .*; use -j host$") as refused:
             chosen(kind, refusal)
@@ -97,7 +98,7 @@ def test_what_lacks_is_why_the_host_stamps_or_why_it_is_refused(nic, what, how, 
 
 def test_where_the_driver_tells_no_time_nobody_is_told_why_unless_it_was_asked_for(nic):
     nic.setattr(net, "rx_metadata", lambda index: 2 | 4)
-    assert chosen("auto") == time_stamps.HOST
+    assert chosen("auto") == timestamp_source.HOST
     with pytest.raises(UsageError, match=r"^-j adapter: ice tells programs no receive time on"):
         chosen("adapter")
 

@@ -22,7 +22,7 @@ from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError, XdpcapError
 
 if TYPE_CHECKING:
-    from xdpcap.pins import Shown
+    from xdpcap.programs.pinned_counters import Shown
 
 MIN_WATCH_S = 0.1
 
@@ -81,10 +81,10 @@ def stats_command(
 
 def _read(interfaces: Sequence[str]) -> list[Reading]:
     """The counters of every recording that is asked for, and goes on."""
-    from xdpcap import pins
+    from xdpcap.programs import pinned_counters
 
     found = []
-    for shown in pins.find():
+    for shown in pinned_counters.find():
         if not interfaces or shown.owner.interface in interfaces:
             reading = _read_one(shown)
             if reading is not None:

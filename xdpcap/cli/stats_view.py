@@ -19,8 +19,8 @@ from xdpcap.cli.live import clock_text
 from xdpcap.options.units import format_grouped
 
 if TYPE_CHECKING:
-    from xdpcap._maps import Verdicts
-    from xdpcap.pins import Owner
+    from xdpcap.programs.counters import Verdicts
+    from xdpcap.programs.pinned_counters import Owner
 
 # As the ledger has them (docs/ledger.md).
 VERDICTS = (

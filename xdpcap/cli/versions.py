@@ -25,7 +25,7 @@ def bpf_cflags() -> list[str]:
     named after the host's target.
     """
     host = Path("/usr/include") / f"{platform.machine()}-linux-gnu"
-    found = [Path(str(files("xdpcap") / "_programs" / "include"))]
+    found = [Path(str(files("xdpcap") / "programs" / "objects" / "include"))]
     found += [host] if host.is_dir() else []
     return [f"-I{directory}" for directory in found]
 

@@ -37,7 +37,7 @@ from xdpcap.lab.pair import TX_IFINDEX, TX_NAME, Lab
 # BPF_F_TEST_XDP_LIVE_FRAMES.
 LIVE_FRAMES_SINCE = (5, 18)
 
-GENERATOR = Path(__file__).parent.parent / "_programs" / "generator.bpf.o"
+GENERATOR = Path(__file__).parent.parent / "programs" / "objects" / "generator.bpf.o"
 
 # Live frames lie in one page with the kernel's own state before them and the room for
 # an skb's tail after: 3408 bytes are left of 4096 (found by trying on 6.18; one byte

@@ -14,14 +14,14 @@ from nic_pair import NicPair, send
 from observed import attached
 from patience import PATIENCE
 from test_guest_record import check_in_order, record_all
-from xdpcap._bpf import Program
 from xdpcap._umem import Umem
 from xdpcap._xsk import Xsk
+from xdpcap.programs.program import Program
 
 from xdpcap import net
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
-from xdpcap.variants import variants
+from xdpcap.programs.builds import variants
 
 FRAMES = 256
 

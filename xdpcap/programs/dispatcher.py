@@ -26,15 +26,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xdpcap import _dispatcher, _maps, dispatcher_guardian
-from xdpcap._dispatcher import DispatchedProgram, Dispatcher, Member
-from xdpcap.dispatcher_guardian import Guardian, unmark
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.net import Link
-from xdpcap.own_program import as_a_member
 from xdpcap.packets.filter import for_build
-from xdpcap.pins import place_beside
-from xdpcap.variants import Variant, bare, member_variants
+from xdpcap.programs import counters, dispatcher_guardian, libxdp_dispatcher
+from xdpcap.programs.builds import Variant, bare, member_variants
+from xdpcap.programs.dispatcher_guardian import Guardian, unmark
+from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, Dispatcher, Member
+from xdpcap.programs.pinned_counters import place_beside
+from xdpcap.programs.user_program import as_a_member
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +169,7 @@ def join(
     KernelError and UsageError with the dispatcher as it was.
     """
     try:
-        present = _dispatcher.find(link.index)
+        present = libxdp_dispatcher.find(link.index)
         if present is None:
             if priority is not None:
                 log.info("%s: no dispatcher of libxdp's, so --priority has no effect", link.name)
@@ -198,7 +198,7 @@ def _join(
             f"{link.name}: libxdp's dispatcher is attached in {present.mode} mode and all its "
             f"programs with it; leave out --attach {attach}"
         )
-    number = _dispatcher.freplace_errno(bare(False).path, present.prog_id)
+    number = libxdp_dispatcher.freplace_errno(bare(False).path, present.prog_id)
     if number:
         raise KernelError(
             "libxdp's dispatcher can't be joined on this kernel",
@@ -220,19 +220,19 @@ def _sweep(link: Link) -> Dispatcher | None:
 
     We have the claim, so nobody records with what is found.
     """
-    present = _dispatcher.find(link.index)
+    present = libxdp_dispatcher.find(link.index)
     marked = _marked(link)
     members = present.members if present else []
     stale = [m for m in members if m.name == PROGRAM_NAME or m.prog_id == marked]
     for member in stale:
-        if _dispatcher.leave(link.index, member.prog_id):
+        if libxdp_dispatcher.leave(link.index, member.prog_id):
             log.warning(
                 "%s: took the program of a recording that was killed (id %d) out of libxdp's "
                 "dispatcher",
                 link.name,
                 member.prog_id,
             )
-    return _dispatcher.find(link.index) if stale else present
+    return libxdp_dispatcher.find(link.index) if stale else present
 
 
 def _leave_mark(link: Link, prog_id: int) -> Path | None:
@@ -241,7 +241,7 @@ def _leave_mark(link: Link, prog_id: int) -> Path | None:
         mark = place_beside(link, MARK)
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.unlink(missing_ok=True)
-        mark.symlink_to(f"{prog_id}-{_maps.load_time_ns(prog_id)}")
+        mark.symlink_to(f"{prog_id}-{counters.load_time_ns(prog_id)}")
     except (XdpcapError, OSError) as exc:
         log.debug("%s: no word of program %d is left: %s", link.name, prog_id, exc)
         return None
@@ -257,7 +257,7 @@ def _marked(link: Link) -> int:
     except (XdpcapError, OSError, ValueError):
         return 0
     # Ids are used again, the time of loading is not.
-    return prog_id if _maps.load_time_ns(prog_id) == loaded_ns else 0
+    return prog_id if counters.load_time_ns(prog_id) == loaded_ns else 0
 
 
 def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[JoinedProgram, Variant]:

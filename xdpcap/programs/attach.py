@@ -10,17 +10,17 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from xdpcap import dispatcher, pins
-from xdpcap._bpf import Program
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.metadata import Metadata, by_program, choices
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
-from xdpcap.own_program import own_variant
 from xdpcap.packets.filter import for_build
-from xdpcap.time_stamps import choose
-from xdpcap.variants import Variant, variants
+from xdpcap.programs import dispatcher, pinned_counters
+from xdpcap.programs.builds import Variant, variants
+from xdpcap.programs.metadata import Metadata, by_program, choices
+from xdpcap.programs.program import Program
+from xdpcap.programs.timestamp_source import choose
+from xdpcap.programs.user_program import own_variant
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def attach_program(
 def _of_another(link: Link, said: str) -> str:
     """What `Program.attach` says of a program that is there, with the names that it lacks."""
     said = said.replace("IFACE", link.name)
-    pid = pins.recorder_of(link)
+    pid = pinned_counters.recorder_of(link)
     if pid is not None:
         said = said.replace("stop its owner", f"stop its owner, xdpcap's process {pid}")
     return f"{link.name}: {said}"

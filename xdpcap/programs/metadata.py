@@ -18,8 +18,8 @@ from xdpcap.net import Link
 from xdpcap.net.driver_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
 from xdpcap.net.rss import CRC32, TOEPLITZ, XOR
 from xdpcap.options.record import RecordConfig
-from xdpcap.time_stamps import HOST, DeviceTime, TimeStamps, choose
-from xdpcap.variants import Variant, asking_variants, mirror_variants, variants
+from xdpcap.programs.builds import Variant, asking_variants, mirror_variants, variants
+from xdpcap.programs.timestamp_source import HOST, DeviceTime, TimeStamps, choose
 
 log = logging.getLogger(__name__)
 

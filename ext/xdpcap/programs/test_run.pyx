@@ -11,7 +11,7 @@ bpf_prog_test_run_xdp().
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from xdpcap._bpf cimport Program
+from xdpcap.programs.program cimport Program
 from xdpcap.clib.libbpf cimport bpf_prog_test_run_opts, bpf_test_run_opts, xdp_md
 
 from collections import namedtuple

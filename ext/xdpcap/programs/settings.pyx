@@ -13,7 +13,7 @@ from libc.stdint cimport uint32_t
 
 from xdpcap.clib.libbpf cimport *
 
-from xdpcap._maps import possible_cpus
+from xdpcap.programs.counters import possible_cpus
 from xdpcap.errors import UsageError
 
 

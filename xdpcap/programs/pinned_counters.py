@@ -32,11 +32,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from xdpcap import _maps
-from xdpcap._bpf import Program
 from xdpcap.errors import XdpcapError
 from xdpcap.net import Link
 from xdpcap.options.units import format_number_list, parse_number_list
+from xdpcap.programs import counters
+from xdpcap.programs.program import Program
 
 BPFFS = Path("/sys/fs/bpf")
 BPF_FS_MAGIC = 0xCAFE4A11  # linux/magic.h
@@ -79,7 +79,7 @@ class Owner:
     @property
     def alive(self) -> bool:
         """Whether it still records, as far as can be told from here."""
-        if not _maps.is_loaded(self.program):
+        if not counters.is_loaded(self.program):
             return False
         return self.pid_namespace != _namespace("pid") or _started(self.pid) == self.started
 
@@ -91,9 +91,11 @@ class Shown:
     directory: Path
     owner: Owner
 
-    def verdicts(self) -> list[_maps.Verdicts]:
+    def verdicts(self) -> list[counters.Verdicts]:
         """The program's counters, a `Verdicts` per queue of the device; raises XdpcapError."""
-        found: list[_maps.Verdicts] = _maps.read_pinned_verdicts(str(self.directory / COUNTERS))
+        found: list[counters.Verdicts] = counters.read_pinned_verdicts(
+            str(self.directory / COUNTERS)
+        )
         return found
 
 
@@ -114,7 +116,7 @@ class Pins:
                 interface=link.name,
                 ifindex=link.index,
                 queues=format_number_list(queues),
-                program=_maps.program_id(program.fd),
+                program=counters.program_id(program.fd),
                 pid=os.getpid(),
                 started=_started(os.getpid()),
                 pid_namespace=_namespace("pid"),
@@ -122,7 +124,7 @@ class Pins:
             )
             # First of all, so that what is half made when we are killed has an owner.
             os.symlink(json.dumps(asdict(owner)), self.directory / OWNER)
-            _maps.pin(program.counters_fd, str(self.directory / COUNTERS))
+            counters.pin(program.counters_fd, str(self.directory / COUNTERS))
         except BaseException:
             self.remove()
             raise

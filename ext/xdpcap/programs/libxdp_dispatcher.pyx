@@ -5,7 +5,7 @@ program that calls up to ten others, each put in place of a stub of it (freplace
 every change libxdp builds a new dispatcher with all members and swaps the two.
 Owner: the control thread; leave() also a process of its own, as it takes nothing but ids.
 Frees: detach() and close().  libxdp pins what it attaches in bpffs, so a member outlives
-its process; xdpcap/dispatcher.py sees to that.
+its process; xdpcap/programs/dispatcher.py sees to that.
 
 Source relied on: libxdp 1.3.1, lib/libxdp/libxdp.c and its README, "The
 dispatcher"; kernel/bpf/verifier.c, bpf_check_attach_target().
@@ -16,7 +16,7 @@ from libc.errno cimport errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from xdpcap._bpf cimport Program
+from xdpcap.programs.program cimport Program
 from xdpcap.clib.libbpf cimport *
 from xdpcap.clib.libxdp cimport *
 
@@ -25,7 +25,7 @@ import os
 from collections import namedtuple
 from time import sleep
 
-from xdpcap._bpf import attach_hint, attached_program
+from xdpcap.programs.program import attach_hint, attached_program
 from xdpcap.host.open_descriptors import Leaks
 from xdpcap.errors import KernelError, UsageError
 

@@ -12,7 +12,7 @@ bpf_map_is_offload_neutral().
 from libc.errno cimport errno
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._bpf cimport Program
+from xdpcap.programs.program cimport Program
 from xdpcap.clib.libbpf cimport *
 
 from xdpcap.errors import KernelError

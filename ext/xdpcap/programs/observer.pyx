@@ -21,8 +21,8 @@ import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap._objects import last_words
-from xdpcap._maps import bind_rings, possible_cpus, read_verdicts
+from xdpcap.programs.object_file import last_words
+from xdpcap.programs.counters import bind_rings, possible_cpus, read_verdicts
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 
 

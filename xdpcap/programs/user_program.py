@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 
-from xdpcap._objects import examine
 from xdpcap.errors import UsageError
 from xdpcap.host import kernel
 from xdpcap.options.program_argument import ProgramFile
 from xdpcap.options.record import RecordConfig
+from xdpcap.programs.builds import Variant
+from xdpcap.programs.object_file import examine
 from xdpcap.stats import QueueAccount
-from xdpcap.variants import Variant
 
 log = logging.getLogger(__name__)
 

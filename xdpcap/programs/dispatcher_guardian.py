@@ -13,9 +13,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from xdpcap import _dispatcher
 from xdpcap.errors import XdpcapError
 from xdpcap.host import helper_process
+from xdpcap.programs import libxdp_dispatcher
 
 LEAVE_TIMEOUT_S = 10.0
 GONE = "its program had been taken out of libxdp's dispatcher before: nothing came since"
@@ -56,7 +56,7 @@ def leave(ifindex: int, prog_id: int, mark: Path | None = None) -> str:
     """Take the program out, and the word of it; "" when it is, else what is wrong, in one line."""
     try:
         # With the interface its dispatcher has gone, but not what libxdp has pinned.
-        there = _dispatcher.leave(ifindex, prog_id) or unpin(ifindex, prog_id)
+        there = libxdp_dispatcher.leave(ifindex, prog_id) or unpin(ifindex, prog_id)
         if mark is not None:
             unmark(mark)
         return "" if there else GONE
@@ -81,7 +81,7 @@ def unpin(ifindex: int, prog_id: int) -> int:
     removed = 0
     pinned = Path(os.environ.get("LIBXDP_BPFFS", "/sys/fs/bpf"), "xdp")
     for path in sorted(pinned.glob(f"dispatch-{ifindex}-*/*-prog")):
-        if _dispatcher.pinned_id(str(path)) == prog_id:
+        if libxdp_dispatcher.pinned_id(str(path)) == prog_id:
             path.with_name(path.name.replace("-prog", "-link")).unlink()
             path.unlink()
             removed += 2

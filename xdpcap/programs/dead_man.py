@@ -16,9 +16,9 @@ from __future__ import annotations
 import mmap
 import time
 
-from xdpcap._bpf import Program
 from xdpcap.errors import KernelError
 from xdpcap.options.units import format_grouped
+from xdpcap.programs.program import Program
 
 # Renewed so many times an interval, so that one late wake-up lets nothing go.
 RENEWALS = 4

@@ -33,7 +33,7 @@ class Variant:
         """Where the object lies: in the installed package, or where the user has it."""
         if self.foreign:
             return self.object_name
-        return str(files("xdpcap") / "_programs" / self.object_name)
+        return str(files("xdpcap") / "programs" / "objects" / self.object_name)
 
     @property
     def stamps(self) -> bool:

@@ -15,22 +15,22 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from xdpcap._objects cimport (
+from xdpcap.programs.object_file cimport (
     clock_of,
     find_counters,
     find_program,
     find_xsks_map,
     open_object,
 )
-from xdpcap._settings cimport size_map, write_settings, xdpcap_settings
+from xdpcap.programs.settings cimport size_map, write_settings, xdpcap_settings
 from xdpcap.clib.libbpf cimport *
 
 import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap._maps import bind_rings, possible_cpus, read_verdicts
-from xdpcap._objects import last_words
+from xdpcap.programs.counters import bind_rings, possible_cpus, read_verdicts
+from xdpcap.programs.object_file import last_words
 from xdpcap.errors import KernelError, UsageError
 
 
