@@ -19,12 +19,12 @@ from functools import partial
 from typing import Any
 
 import click
-from xdpcap._copyrings import CopyRing
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.programs.program import Program
 from xdpcap.programs.test_run import run_ns
+from xdpcap.rings.copy_rings import CopyRing
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 from benchmarks import machine
 from benchmarks.noise import floor_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from xdpcap._bench import Copier
-from xdpcap._plainring import PlainPool, PlainRing
+from xdpcap.rings.plain import PlainPool, PlainRing
 
 from benchmarks.pieces import LIMIT, measured_longer, tell
 from xdpcap.options.frame_sizes import chosen_frame

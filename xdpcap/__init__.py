@@ -16,14 +16,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xdpcap._umem import Umem
-    from xdpcap._xsk import Xsk
     from xdpcap.programs.program import Program
+    from xdpcap.rings.umem import Umem
+    from xdpcap.rings.xsk import Xsk
 
 __version__ = "0.1.0"
 __all__ = ["Program", "Umem", "Xsk", "__version__"]
 
-_HOMES = {"Program": "xdpcap.programs.program", "Umem": "xdpcap._umem", "Xsk": "xdpcap._xsk"}
+_HOMES = {
+    "Program": "xdpcap.programs.program",
+    "Umem": "xdpcap.rings.umem",
+    "Xsk": "xdpcap.rings.xsk",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.net import (
@@ -43,6 +41,8 @@ from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.program import Program
 from xdpcap.programs.timestamp_source import DeviceTime
 from xdpcap.programs.user_program import count_in_user_space
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 from xdpcap.stats import QueueAccount
 from xdpcap.verdict import QueueVerdict
 

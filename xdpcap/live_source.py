@@ -19,7 +19,6 @@ from dataclasses import replace
 
 from xdpcap import net
 from xdpcap._capture import utc_offset_ns
-from xdpcap._copyrings import CopyRing
 from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.host import kernel, privileges
 from xdpcap.mirror_attachment import MirrorAttachment
@@ -29,6 +28,7 @@ from xdpcap.options.units import KIB, MIB
 from xdpcap.packet_source import BATCH, Seen
 from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.rings.copy_rings import CopyRing
 from xdpcap.stats import QueueAccount, total
 
 # All rings together, unless there are so many queues that each would get less than LEAST.

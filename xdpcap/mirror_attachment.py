@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpcap._copyrings import CopyRing
 from xdpcap.attachment import Attachment
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
 from xdpcap.packets.filter import PacketFilter
+from xdpcap.rings.copy_rings import CopyRing
 from xdpcap.stats import QueueAccount
 from xdpcap.verdict import QueueVerdict
 

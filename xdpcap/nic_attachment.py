@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from xdpcap._copyrings import CopyRing
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.mirror_attachment import MirrorAttachment
@@ -17,6 +16,7 @@ from xdpcap.options.record import RecordConfig
 from xdpcap.programs.builds import Variant, nic
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.nic_program import NicProgram
+from xdpcap.rings.copy_rings import CopyRing
 from xdpcap.stats import QueueAccount
 
 

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from xdpcap import net
 from xdpcap._ringloop import RingLoop
-from xdpcap._xsk import Xsk
 from xdpcap.attachment import Attachment
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel, privileges
@@ -19,6 +18,7 @@ from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
+from xdpcap.rings.xsk import Xsk
 from xdpcap.tx_attachment import TxAttachment
 
 JOIN_S = 5.0

@@ -13,12 +13,12 @@ from itertools import count
 from xdpcap import _transmit
 from xdpcap._plan import Order, Plan
 from xdpcap._transmit import SendLimit, Transmitter
-from xdpcap._xsk import Xsk
 from xdpcap.errors import XdpcapError
 from xdpcap.launch_time import LEAD_NS
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.rings.xsk import Xsk
 
 # How long completions are waited for at the end, and after a stop.
 DRAIN_S = 2.0

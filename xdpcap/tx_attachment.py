@@ -16,9 +16,6 @@ import contextlib
 import errno
 
 from xdpcap import launch_time
-from xdpcap._txmetadata import MetadataUmem, MetadataXsk
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
@@ -27,6 +24,9 @@ from xdpcap.options.replay import ReplayConfig
 from xdpcap.programs.attach import attach_program
 from xdpcap.programs.builds import variants
 from xdpcap.programs.program import Program
+from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 # An Ethernet header and two VLAN tags.
 HEADERS_BYTES = 22

@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 
 from xdpcap._admission cimport may_record
 from xdpcap._blocks cimport sink_commit, sink_failed
-from xdpcap._copyrings cimport (
+from xdpcap.rings.copy_rings cimport (
     CopyRings,
     find_copy,
     newly_lost,

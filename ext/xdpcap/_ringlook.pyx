@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from xdpcap.packets.filter.classic_bpf cimport Interpreter
-from xdpcap._copyrings cimport (
+from xdpcap.rings.copy_rings cimport (
     CopyRing,
     CopyRings,
     bytes_waiting,

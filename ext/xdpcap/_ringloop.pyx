@@ -13,9 +13,9 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xdpcap._socketcalls cimport kick_tx, raise_tx_budget
-from xdpcap._umem cimport pool_take
-from xdpcap._xsk cimport Xsk
+from xdpcap.rings.socket_calls cimport kick_tx, raise_tx_budget
+from xdpcap.rings.umem cimport pool_take
+from xdpcap.rings.xsk cimport Xsk
 from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,

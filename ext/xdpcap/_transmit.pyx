@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 from xdpcap.host.clocks cimport clock_measure
 from xdpcap.packets.packet_set cimport Entry, PacketSet
 from xdpcap._plan cimport Order, Plan
-from xdpcap._socketcalls cimport raise_tx_budget
+from xdpcap.rings.socket_calls cimport raise_tx_budget
 from xdpcap._txloop cimport (
     HISTOGRAM_BUCKETS,
     TxReason,
@@ -25,7 +25,7 @@ from xdpcap._txloop cimport (
     tx_run,
     tx_run_bare,
 )
-from xdpcap._xsk cimport Xsk
+from xdpcap.rings.xsk cimport Xsk
 
 from xdpcap.errors import KernelError, UsageError
 

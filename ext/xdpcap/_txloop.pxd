@@ -2,7 +2,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from xdpcap.host.clocks cimport DeviceClock
 from xdpcap.packets.packet_set cimport Entry
-from xdpcap._umem cimport FramePool
+from xdpcap.rings.umem cimport FramePool
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod
 
 

@@ -23,8 +23,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xdpcap.host.clocks cimport clock_refresh
-from xdpcap._txmetadata cimport XDP_TX_METADATA, ask_launch, ask_nothing
-from xdpcap._umem cimport pool_give, pool_take
+from xdpcap.rings.tx_metadata cimport XDP_TX_METADATA, ask_launch, ask_nothing
+from xdpcap.rings.umem cimport pool_give, pool_take
 from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,

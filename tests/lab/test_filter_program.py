@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inside import in_receiver
 from since import MULTI_BUFFER
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.programs.counters import Verdicts
 from xdpcap.programs.program import Program
 from xdpcap.programs.test_run import run_action, run_once
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 import xdpcap
 from xdpcap.errors import KernelError, UsageError, XdpcapError

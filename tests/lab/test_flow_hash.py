@@ -16,10 +16,10 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 from since import FRAGS
 from toeplitz import symmetric_hash
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.programs.program import Program
 from xdpcap.programs.test_run import run_once
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 import xdpcap
 from xdpcap.errors import UsageError

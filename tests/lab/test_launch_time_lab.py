@@ -16,11 +16,11 @@ from sending import Replay, pcap_file
 from since import since
 from xdpcap._plan import Pacer, divide
 from xdpcap._transmit import DONE, Transmitter
-from xdpcap._txmetadata import MetadataUmem, MetadataXsk
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.programs.program import attached_program
+from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 from xdpcap import launch_time, net, tx_attachment
 from xdpcap.errors import UsageError

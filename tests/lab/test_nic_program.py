@@ -12,9 +12,9 @@ from contextlib import closing, contextmanager
 
 import pytest
 from inside import in_receiver
-from xdpcap._copyrings import CopyRing
 from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.programs.nic_program import NicProgram
+from xdpcap.rings.copy_rings import CopyRing
 
 from xdpcap import nic_attachment
 from xdpcap.host import kernel

@@ -14,11 +14,11 @@ import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
 from since import FRAGS, TAI, TEST_RUN
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.programs.counters import Verdicts
 from xdpcap.programs.program import Program, attached_program
 from xdpcap.programs.test_run import run_once
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 import xdpcap
 from xdpcap.errors import KernelError, UsageError, XdpcapError

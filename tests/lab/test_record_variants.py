@@ -18,9 +18,9 @@ from inside import in_receiver
 from patience import PATIENCE
 from xdpcap._capture import Capture
 from xdpcap._sink import FileSink
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.programs.program import Program
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 import xdpcap
 from xdpcap import _capture

@@ -14,9 +14,9 @@ from inside import in_receiver
 from patience import PATIENCE
 from pyroute2 import IPRoute
 from since import MULTI_BUFFER
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.programs.program import Program, attached_program, program_name
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 from xdpcap.errors import UsageError
 

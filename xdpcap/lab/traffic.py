@@ -26,13 +26,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xdpcap._generator import Generator
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.errors import UsageError
 from xdpcap.host import kernel
 from xdpcap.lab.frames import NUMBER_OFFSET, NUMBERED_RANGE, blasted_frame
 from xdpcap.lab.namespaces import in_netns
 from xdpcap.lab.pair import TX_IFINDEX, TX_NAME, Lab
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 # BPF_F_TEST_XDP_LIVE_FRAMES.
 LIVE_FRAMES_SINCE = (5, 18)

@@ -14,9 +14,9 @@ from nic_pair import NicPair, send
 from observed import attached
 from patience import PATIENCE
 from test_guest_record import check_in_order, record_all
-from xdpcap._umem import Umem
-from xdpcap._xsk import Xsk
 from xdpcap.programs.program import Program
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 from xdpcap import net
 from xdpcap.lab import in_netns

@@ -40,8 +40,8 @@ from xdpcap.clib.libxdp cimport (
     xsk_socket__fd,
     xsk_socket_config,
 )
-from xdpcap._socketcalls cimport bind_hint, granted_zero_copy, kick_tx, read_statistics
-from xdpcap._umem cimport pool_give, pool_take
+from xdpcap.rings.socket_calls cimport bind_hint, granted_zero_copy, kick_tx, read_statistics
+from xdpcap.rings.umem cimport pool_give, pool_take
 
 import errno as _errno
 import time

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._umem cimport Umem
+from xdpcap.rings.umem cimport Umem
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_socket
 
 

@@ -18,8 +18,8 @@ from libc.errno cimport EINVAL, ENODEV, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from xdpcap._umem cimport Umem
-from xdpcap._xsk cimport Xsk
+from xdpcap.rings.umem cimport Umem
+from xdpcap.rings.xsk cimport Xsk
 from xdpcap.clib.libxdp cimport AF_XDP, SOL_XDP, XDP_MMAP_OFFSETS, xdp_desc
 
 from xdpcap.errors import KernelError, UsageError

@@ -14,7 +14,7 @@ include/uapi/linux/if_xdp.h.
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
-from xdpcap._umem cimport FramePool, pool_give, pool_take
+from xdpcap.rings.umem cimport FramePool, pool_give, pool_take
 from xdpcap.clib.libxdp cimport (
     XDP_RING_NEED_WAKEUP,
     xdp_desc,
