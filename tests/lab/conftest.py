@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.lab import Lab, sweep
 from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
+from xdpcap.programs.pinned_counters import BPFFS
 
 # What a machine may lack: privileges, or a kernel with namespaces, veth and AF_XDP.
 LACKING = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -67,6 +69,17 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if kernel.version() < LIVE_FRAMES_SINCE and str(exc).startswith("traffic at full rate"):
             pytest.skip(str(exc))
         raise
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bpf_file_system() -> Iterator[None]:
+    """A BPF file system where recordings pin their counters; one made here goes at the end."""
+    if os.geteuid() != 0 or BPFFS.is_mount():
+        yield
+        return
+    subprocess.run(["mount", "-t", "bpf", "bpf", BPFFS], check=True)
+    yield
+    subprocess.run(["umount", "--lazy", BPFFS], check=True)
 
 
 @pytest.fixture
