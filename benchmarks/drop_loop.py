@@ -14,7 +14,7 @@ import threading
 import time
 
 from xdpcap._capture import Capture
-from xdpcap._sink import FileSink
+from xdpcap.savefile.sink import FileSink
 
 from xdpcap import net
 from xdpcap.attachment import Attachment

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from xdpcap._bench import Workbench
-from xdpcap._savefile import RecordEncoder
-from xdpcap._sink import FileSink, choose_mode
+from xdpcap.savefile.encode import RecordEncoder
+from xdpcap.savefile.sink import FileSink, choose_mode
 
 from benchmarks.pieces import (
     FORMATS,

@@ -17,10 +17,10 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 from xdpcap._bench import Copier
 from xdpcap._plan import Pacer, divide
-from xdpcap._reader import CaptureReader
-from xdpcap._savefile import RecordEncoder
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.encode import RecordEncoder
 
 from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, measured_longer, of_size, tell
 from xdpcap.feed import BATCH_BYTES

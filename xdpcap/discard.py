@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from xdpcap._capture import SharedLimit
-from xdpcap._sink import FileSink, StreamLock
 from xdpcap.files import Account
+from xdpcap.savefile.sink import FileSink, StreamLock
 from xdpcap.stats import QueueAccount
 
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from xdpcap._plan import Pacer, Plan, select
-from xdpcap._reader import CaptureReader
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.source import open_source
+from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.input_file import open_source
 
 # One batch while streaming, bytes of packets: with the last packet it still fits 8 MiB, the step
 # in which a set grows.  And how many may wait for the sender.

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xdpcap._capture import SharedLimit
-from xdpcap._sink import FileSink, FinishedFile, choose_mode
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.savefile.directory import Directory, Part
 from xdpcap.savefile.headers import interface_statistics
 from xdpcap.savefile.names import PART_SUFFIX
+from xdpcap.savefile.sink import FileSink, FinishedFile, choose_mode
 from xdpcap.stats import QueueAccount
 
 # Room kept free below --rotate-size for the interface statistics, bytes.
@@ -161,7 +161,7 @@ class FileChain:
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Open the first file; the file system decides how the sink writes.
 
-        `make_sink(mode)` makes the sink; see `xdpcap._sink.choose_mode`.
+        `make_sink(mode)` makes the sink; see `xdpcap.savefile.sink.choose_mode`.
         """
         if not self._take_room():
             raise UsageError("--max-size: has no room for a file of each queue; ask for more")

@@ -22,10 +22,10 @@ from typing import BinaryIO
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.packets.filter import ETHERNET, Compiled, compile_expression
 from xdpcap.savefile import headers
+from xdpcap.savefile.input_file import open_source
 from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.pcapng import Block
 from xdpcap.savefile.reader import PACKET_BLOCKS, DamageError, read_any
-from xdpcap.savefile.source import open_source
 
 STDOUT = "-"
 FORMATS = {".pcap": "pcap", ".pcapng": "pcapng"}

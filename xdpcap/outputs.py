@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from xdpcap._capture import SharedLimit
-from xdpcap._sink import StreamLock
 from xdpcap.files import Closer, FileChain
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
@@ -18,6 +17,7 @@ from xdpcap.pipe import Pipe, PipeChain
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory, check_directory
 from xdpcap.savefile.names import NameTemplate
+from xdpcap.savefile.sink import StreamLock
 from xdpcap.stats import QueueAccount
 
 

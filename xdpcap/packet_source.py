@@ -16,14 +16,14 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
-from xdpcap._look import LookReader
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.packets.filter import compile_expression
 from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.savefile import pcapng
+from xdpcap.savefile.input_file import STDIN, open_source
 from xdpcap.savefile.names import PART_SUFFIX
+from xdpcap.savefile.packet_reader import LookReader
 from xdpcap.savefile.reader import read_blocks
-from xdpcap.savefile.source import STDIN, open_source
 
 # Packets of one list: of 1500 bytes each, a megabyte and a half.
 BATCH = 1000

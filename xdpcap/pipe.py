@@ -13,9 +13,9 @@ import stat
 import sys
 from collections.abc import Callable
 
-from xdpcap._sink import FileSink, StreamLock
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.files import Account
+from xdpcap.savefile.sink import FileSink, StreamLock
 
 # A reader that takes nothing for so long at the start is not reading.
 HEADER_WAIT_S = 5.0

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from xdpcap._capture import Capture, SharedLimit
-from xdpcap._sink import FileSink, StreamLock
 from xdpcap.attachment import Attachment
 from xdpcap.engine import Worker
 from xdpcap.files import TAIL_BYTES, Chain
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
+from xdpcap.savefile.sink import FileSink, StreamLock
 from xdpcap.stats import QueueAccount
 
 # In generic mode a packet may still be in the program when the detach returns; it is

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from xdpcap import _capture
 from xdpcap._simulate import Simulation
-from xdpcap._sink import FileSink
 from xdpcap.engine import DISK_WAIT_S, write_error
 from xdpcap.files import Closer, FileChain
 from xdpcap.host.stage_times import StageTimes
@@ -22,6 +21,7 @@ from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory
 from xdpcap.savefile.names import PART_SUFFIX, NameTemplate
+from xdpcap.savefile.sink import FileSink
 from xdpcap.stats import QueueAccount
 
 COMMENT = "made in memory by `xdpcap bench record --simulate capture`"

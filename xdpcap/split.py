@@ -20,14 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xdpcap._reader import CaptureReader
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.addresses import Network
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread
 from xdpcap.packets.conversations import FlowSides
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.source import open_source
+from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.input_file import open_source
 
 FORMAT = "xdpcap split"
 VERSION = 1

@@ -13,8 +13,8 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from xdpcap._blocks cimport Sink, monotonic_ns, sink_commit, sink_failed, sink_room, sink_wait
-from xdpcap._savefile cimport (
+from xdpcap.savefile.blocks cimport Sink, monotonic_ns, sink_commit, sink_failed, sink_room, sink_wait
+from xdpcap.savefile.encode cimport (
     EPB_DROPCOUNT,
     FORMAT_PCAP,
     FORMAT_PCAPNG,
@@ -24,7 +24,7 @@ from xdpcap._savefile cimport (
     init_encoder,
     record_bound,
 )
-from xdpcap._sink cimport FileSink
+from xdpcap.savefile.sink cimport FileSink
 
 from xdpcap.errors import KernelError, UsageError
 

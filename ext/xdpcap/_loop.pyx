@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xdpcap._admission cimport may_record
-from xdpcap._blocks cimport (
+from xdpcap.savefile.blocks cimport (
     Sink,
     sink_commit,
     sink_failed,
@@ -23,7 +23,7 @@ from xdpcap._blocks cimport (
 )
 from xdpcap._mirrorloop cimport mirror_abandon, mirror_batch, mirror_discard
 from xdpcap._packetmeta cimport META_BYTES, meta_before, meta_growth, take_meta, xdpcap_meta
-from xdpcap._savefile cimport (
+from xdpcap.savefile.encode cimport (
     TAG_BYTES,
     encode_head,
     encode_tail,

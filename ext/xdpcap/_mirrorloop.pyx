@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from xdpcap._admission cimport may_record
-from xdpcap._blocks cimport sink_commit, sink_failed
+from xdpcap.savefile.blocks cimport sink_commit, sink_failed
 from xdpcap.rings.copy_rings cimport (
     CopyRings,
     find_copy,
@@ -19,7 +19,7 @@ from xdpcap.rings.copy_rings cimport (
     xdpcap_copy,
 )
 from xdpcap._packetmeta cimport XDPCAP_META_VERDICT, meta_growth, take_extras
-from xdpcap._savefile cimport (
+from xdpcap.savefile.encode cimport (
     TAG_BYTES,
     encode_head,
     encode_tail,

@@ -10,7 +10,7 @@ Source relied on: bpf/xdpcap_abi.h; Documentation/networking/xdp-rx-metadata.rst
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap.rings.copy_rings cimport xdpcap_meta
-from xdpcap._savefile cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
+from xdpcap.savefile.encode cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
 from xdpcap._state cimport CaptureState
 from xdpcap._waiting cimport clock_ns
 

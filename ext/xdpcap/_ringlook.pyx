@@ -24,7 +24,7 @@ from xdpcap.rings.copy_rings cimport (
     take_copy,
     xdpcap_copy,
 )
-from xdpcap._savefile cimport TAG_BYTES, put_tagged
+from xdpcap.savefile.encode cimport TAG_BYTES, put_tagged
 from xdpcap.clib.libpcap cimport bpf_filter, bpf_insn
 
 cdef extern from "<time.h>" nogil:

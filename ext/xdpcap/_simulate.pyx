@@ -15,8 +15,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from xdpcap._loop cimport run_record
-from xdpcap._savefile cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
-from xdpcap._sink cimport FileSink
+from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
+from xdpcap.savefile.sink cimport FileSink
 from xdpcap._packetmeta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
 from xdpcap._state cimport *
 from xdpcap._waiting cimport clock_ns, utc_offset

@@ -1,9 +1,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from xdpcap._blocks cimport Sink
+from xdpcap.savefile.blocks cimport Sink
 from xdpcap.rings.copy_rings cimport CopyRings
 from xdpcap.host.clocks cimport DeviceClock
-from xdpcap._savefile cimport Encoder
+from xdpcap.savefile.encode cimport Encoder
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod
 
 

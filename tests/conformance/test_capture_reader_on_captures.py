@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES, ETHERNET, RAW_IP, REFUSED, is_capture, is_refused
-from xdpcap._reader import CaptureReader
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.savefile.batch_reader import CaptureReader
 
 from xdpcap.errors import UsageError
+from xdpcap.savefile.input_file import open_source
 from xdpcap.savefile.reader import DamageError, read_packets
-from xdpcap.savefile.source import open_source
 
 MACS = bytes.fromhex("020000000001020000000002")
 LONGEST = 1 << 18

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES
-from xdpcap._reader import CaptureReader
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.flow import hash_of
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.savefile.batch_reader import CaptureReader
 
 from xdpcap.errors import UsageError
-from xdpcap.savefile.source import open_source
+from xdpcap.savefile.input_file import open_source
 
 MACS = bytes.fromhex("020000000001020000000002")
 CHECKSUMS = ["ip", "tcp", "udp", "icmp", "icmpv6", "igmp", "sctp", "dccp", "vrrp", "hip"]

@@ -17,10 +17,10 @@ from elsewhere import older_kernel
 from inside import in_receiver
 from patience import PATIENCE
 from xdpcap._capture import Capture
-from xdpcap._sink import FileSink
 from xdpcap.programs.program import Program
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
+from xdpcap.savefile.sink import FileSink
 
 import xdpcap
 from xdpcap import _capture

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from refusals import accepted, refusal_of
 from xdpcap._capture import STOPPED
 from xdpcap._simulate import Simulation
-from xdpcap._sink import FileSink, choose_mode
 from xdpcap.host.stage_times import StageTimes
+from xdpcap.savefile.sink import FileSink, choose_mode
 
 from xdpcap import bench_record
 from xdpcap.bench_record_report import make_bench_report

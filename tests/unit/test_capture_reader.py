@@ -9,8 +9,8 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap._reader import CaptureReader
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.savefile.batch_reader import CaptureReader
 
 from xdpcap.errors import UsageError
 from xdpcap.savefile import headers

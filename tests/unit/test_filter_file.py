@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from captured import contents
 from command_line import one_line, run
-from xdpcap._savefile import RecordEncoder
+from xdpcap.savefile.encode import RecordEncoder
 
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.packets.filter import compile_expression

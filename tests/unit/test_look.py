@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from packets import ICMP, TCP, UDP, arp, ip_packet, pcap
 from screens import drive
-from xdpcap._look import LookReader
 from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.savefile.packet_reader import LookReader
 
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import compile_expression
@@ -112,7 +112,7 @@ def test_a_signal_whose_handler_raises_ends_the_wait_for_a_silent_pipe(written):
     script = f"""
 import os, signal, threading, time
 from packets import ip_packet, pcap
-from xdpcap._look import LookReader
+from xdpcap.savefile.packet_reader import LookReader
 def stop(*_):
     raise TimeoutError
 signal.signal(signal.SIGUSR1, stop)
@@ -134,7 +134,7 @@ def test_a_signal_whose_handler_returns_does_not_disturb_reading():
     script = """
 import os, signal, threading, time
 from packets import ip_packet, pcap
-from xdpcap._look import LookReader
+from xdpcap.savefile.packet_reader import LookReader
 came = []
 signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
 reading, writing = os.pipe()
@@ -152,7 +152,7 @@ def test_a_filter_that_takes_nothing_of_a_large_file_does_not_hold_up_a_signal(t
 import os, signal, threading
 from packets import ip_packet, pcap
 from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap._look import LookReader
+from xdpcap.savefile.packet_reader import LookReader
 from xdpcap.packets.filter import compile_expression
 def stop(*_):
     raise TimeoutError

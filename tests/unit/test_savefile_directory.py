@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.savefile import rename
+from xdpcap.savefile import rename_noreplace
 from xdpcap.savefile.directory import Directory, FileRecord, check_directory
 from xdpcap.savefile.names import NameTemplate
 
@@ -216,7 +216,7 @@ def way(request, monkeypatch):
         return fail
 
     if request.param in ("link", "check"):
-        monkeypatch.setattr(rename, "_renameat2", unsupported(errno.EINVAL))
+        monkeypatch.setattr(rename_noreplace, "_renameat2", unsupported(errno.EINVAL))
     if request.param == "check":
         monkeypatch.setattr(os, "link", unsupported(errno.EPERM))
     return request.param

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from xdpcap._savefile import RecordEncoder
+from xdpcap.savefile.encode import RecordEncoder
 
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_packets

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xdpcap._savefile import RecordEncoder
-from xdpcap._sink import FileSink, FinishedFile, choose_mode
+from xdpcap.savefile.encode import RecordEncoder
+from xdpcap.savefile.sink import FileSink, FinishedFile, choose_mode
 
 from xdpcap.errors import UsageError
 from xdpcap.savefile.headers import pcap_header

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xdpcap._savefile import RecordEncoder
-from xdpcap._sink import FileSink, StreamLock, choose_mode
+from xdpcap.savefile.encode import RecordEncoder
+from xdpcap.savefile.sink import FileSink, StreamLock, choose_mode
 
 from xdpcap.savefile.headers import pcap_header
 from xdpcap.savefile.reader import read_packets

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from xdpcap.errors import UsageError
-from xdpcap.savefile.source import open_source
+from xdpcap.savefile.input_file import open_source
 
 # Compresses a little, as captures do: half of it repeats, half of it does not.
 RANDOM = random.Random(7)
@@ -55,7 +55,7 @@ def from_stdin(data: bytes, code: str = "", **options) -> subprocess.CompletedPr
     code = code or (
         "import os, sys\n"
         "from xdpcap.errors import UsageError\n"
-        "from xdpcap.savefile.source import open_source\n"
+        "from xdpcap.savefile.input_file import open_source\n"
         "try: source = open_source('-')\n"
         "except UsageError as error: sys.exit(str(error))\n"
         "assert source.fd > 2\n"
@@ -227,7 +227,7 @@ def test_a_file_without_permission_is_refused(tmp_path):
     # root may read everything: a child that is nobody may not.
     code = (
         "import os, sys\n"
-        "from xdpcap.savefile.source import open_source\n"
+        "from xdpcap.savefile.input_file import open_source\n"
         "from xdpcap.errors import UsageError\n"
         "fd = os.open(sys.argv[1], os.O_PATH)\n"
         "os.setresuid(65534, 65534, 65534)\n"

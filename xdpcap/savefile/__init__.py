@@ -4,5 +4,5 @@
 and `directory` decide what a file is called and when it gets that name,
 `rotation` tells when the next one begins, `reader` reads files back. Nothing
 here runs per packet while recording: packet records are encoded by
-`xdpcap._savefile`, and nothing here knows where packets come from.
+`xdpcap.savefile.encode`, and nothing here knows where packets come from.
 """

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.savefile.post_rotate import PostRotate
-from xdpcap.savefile.rename import rename_new
+from xdpcap.savefile.rename_noreplace import rename_new
 from xdpcap.savefile.retention import Retention
 
 _PROBE_BYTES = 4096

@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from xdpcap.savefile.compressed import Stream
 from xdpcap.savefile.packet import Packet
-from xdpcap.savefile.stream import Stream
 
 #: The first four bytes, as written: byte order and nanoseconds in a unit of the fraction.
 MAGICS = {

@@ -14,9 +14,9 @@ from typing import BinaryIO
 
 from xdpcap.errors import XdpcapError
 from xdpcap.savefile import pcap, pcapng
+from xdpcap.savefile.compressed import DamageError, Stream
 from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.pcapng import Block
-from xdpcap.savefile.stream import DamageError, Stream
 
 __all__ = ["Block", "DamageError", "Packet", "read_any", "read_blocks", "read_packets"]
 

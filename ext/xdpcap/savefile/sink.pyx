@@ -14,7 +14,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xdpcap._blocks cimport (
+from xdpcap.savefile.blocks cimport (
     SINK_BUFFERED,
     SINK_DIRECT,
     SINK_DISCARD,

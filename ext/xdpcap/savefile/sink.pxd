@@ -1,4 +1,4 @@
-from xdpcap._blocks cimport Sink
+from xdpcap.savefile.blocks cimport Sink
 
 
 cdef class FileSink:

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from xdpcap._sinkstate cimport Sink, Slot
+from xdpcap.savefile.sink_state cimport Sink, Slot
 
 
 cdef void retire(Sink *s) noexcept nogil

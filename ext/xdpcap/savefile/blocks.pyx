@@ -19,7 +19,7 @@ from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
-from xdpcap._retire cimport count_written, readable_end, retire
+from xdpcap.savefile.completed_blocks cimport count_written, readable_end, retire
 from xdpcap.host.stage_times cimport (
     STAGE_ENCODE,
     STAGE_PEEK,
@@ -28,7 +28,7 @@ from xdpcap.host.stage_times cimport (
     write_begins,
     write_ends,
 )
-from xdpcap._stream cimport stream_out
+from xdpcap.savefile.pipe_writer cimport stream_out
 from xdpcap.clib.liburing cimport *
 
 

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from xdpcap._counted cimport CountedFile
+from xdpcap.savefile.byte_counting cimport CountedFile
 from xdpcap.clib.libpcap cimport pcap_pkthdr, pcap_t
 
 

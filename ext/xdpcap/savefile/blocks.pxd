@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._sinkstate cimport *
+from xdpcap.savefile.sink_state cimport *
 
 
 # ---- between two batches; see _blocks.pyx

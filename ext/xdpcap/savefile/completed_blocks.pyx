@@ -8,7 +8,7 @@ Frees: nothing; a block's room is free once it is retired.
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._sinkstate cimport *
+from xdpcap.savefile.sink_state cimport *
 
 
 cdef void _count_up_to(Sink *s, const Slot *slot, uint64_t packets, uint64_t size) noexcept nogil:

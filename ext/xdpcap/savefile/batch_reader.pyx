@@ -12,7 +12,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xdpcap._opened cimport *
+from xdpcap.savefile.libpcap_file cimport *
 from xdpcap.packets.packet_set cimport PacketList, PacketSet, list_append
 from xdpcap.clib.libpcap cimport *
 

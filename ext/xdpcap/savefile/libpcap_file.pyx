@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdio cimport FILE, fclose
 from posix.unistd cimport close
 
-from xdpcap._counted cimport counted_offset, counted_open
+from xdpcap.savefile.byte_counting cimport counted_offset, counted_open
 from xdpcap.clib.libpcap cimport *
 
 from xdpcap.errors import KernelError, UsageError
