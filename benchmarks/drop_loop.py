@@ -13,14 +13,14 @@ import sys
 import threading
 import time
 
-from xdpcap._capture import Capture
+from xdpcap.record.capture import Capture
 from xdpcap.savefile.sink import FileSink
 
 from xdpcap import net
-from xdpcap.attachment import Attachment
 from xdpcap.host import privileges
 from xdpcap.options.record import RecordConfig
-from xdpcap.recorder import SETTLE_S
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.interface import SETTLE_S
 
 # The loop needs a sink to exist; no byte goes through it.
 SINK_BLOCK_BYTES = 4096

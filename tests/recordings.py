@@ -16,8 +16,8 @@ from screens import Memory
 
 from xdpcap.cli.ui import TerminalUi
 from xdpcap.options.record import RecordConfig
-from xdpcap.stats import QueueAccount, reported_total, total
-from xdpcap.verdict import QueueVerdict, Verdict
+from xdpcap.record.ledger import QueueAccount, reported_total, total
+from xdpcap.record.startup import QueueVerdict, Verdict
 
 CONFIG = RecordConfig(interfaces=("eth0",), output="captures")
 

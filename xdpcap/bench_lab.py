@@ -34,7 +34,7 @@ from xdpcap.options.bench_rings import idle_frame
 from xdpcap.options.frame_sizes import DEFAULT_FRAME
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import MIB
-from xdpcap.recording_process import RecordingProcess
+from xdpcap.record.process import RecordingProcess
 from xdpcap.savefile import headers
 
 SIZES = (60, 1514)

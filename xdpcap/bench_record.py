@@ -15,10 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xdpcap import net
-from xdpcap.attachment import Attachment, require_memory
 from xdpcap.bench_record_report import make_bench_report
 from xdpcap.discard import DiscardOutput
-from xdpcap.engine import Worker
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.stage_times import StageTimes
@@ -27,12 +25,14 @@ from xdpcap.net import netns
 from xdpcap.options.bench_record import BenchRecordConfig
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, MIB, format_bytes
-from xdpcap.outputs import Described, DirectoryOutput
-from xdpcap.recorder import InterfaceRecorder
+from xdpcap.record.attachment import Attachment, require_memory
+from xdpcap.record.interface import InterfaceRecorder
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.outputs import Described, DirectoryOutput
+from xdpcap.record.worker import Worker
 from xdpcap.savefile.directory import check_directory
 from xdpcap.simulator import SimulatedRecorder
 from xdpcap.stage_account import StageAccount
-from xdpcap.stats import QueueAccount
 
 # How often it is looked whether there is still room for the files, and how much there must
 # be: a disk takes 200 MB meanwhile.

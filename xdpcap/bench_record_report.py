@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xdpcap.options.bench_record import BenchRecordConfig, format_sizes
+from xdpcap.record.ledger import QueueAccount, reported_total, total
 from xdpcap.replay_verdict import WIRE_OVERHEAD_BYTES
 from xdpcap.stage_account import StageAccount, busiest, together
-from xdpcap.stats import QueueAccount, reported_total, total
 
 # What takes the worker's time, and what helps.
 STAGES = {

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from xdpcap._capture import SharedLimit
-from xdpcap.files import Account
+from xdpcap.record.capture import SharedLimit
+from xdpcap.record.file_chain import Account
+from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.sink import FileSink, StreamLock
-from xdpcap.stats import QueueAccount
 
 
 class DiscardChain:

@@ -21,8 +21,8 @@ from xdpcap.live_source import LiveSource
 from xdpcap.net import netns
 from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import PacketSource, Seen, open_files
+from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.input_file import STDIN
-from xdpcap.stats import QueueAccount
 
 Write = Callable[[str], None]
 SumUp = Callable[[QueueAccount], None]

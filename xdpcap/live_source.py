@@ -18,18 +18,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xdpcap import net
-from xdpcap._capture import utc_offset_ns
 from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.host import kernel, privileges
-from xdpcap.mirror_attachment import MirrorAttachment
-from xdpcap.nic_attachment import NicAttachment
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, MIB
 from xdpcap.packet_source import BATCH, Seen
 from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.record.capture import utc_offset_ns
+from xdpcap.record.ledger import QueueAccount, total
+from xdpcap.record.mirror_attachment import MirrorAttachment
+from xdpcap.record.nic_attachment import NicAttachment
 from xdpcap.rings.copy_rings import CopyRing
-from xdpcap.stats import QueueAccount, total
 
 # All rings together, unless there are so many queues that each would get less than LEAST.
 RINGS_BYTES = 32 * MIB

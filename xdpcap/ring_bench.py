@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from xdpcap import net
 from xdpcap._ringloop import RingLoop
-from xdpcap.attachment import Attachment
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
 from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
+from xdpcap.record.attachment import Attachment
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
 from xdpcap.rings.xsk import Xsk
 from xdpcap.tx_attachment import TxAttachment

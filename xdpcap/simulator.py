@@ -11,18 +11,18 @@ import struct
 import threading
 from collections.abc import Callable
 
-from xdpcap import _capture
 from xdpcap._simulate import Simulation
-from xdpcap.engine import DISK_WAIT_S, write_error
-from xdpcap.files import Closer, FileChain
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.bench_record import BenchRecordConfig, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.record import capture
+from xdpcap.record.file_chain import Closer, FileChain
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.worker import DISK_WAIT_S, write_error
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory
 from xdpcap.savefile.names import PART_SUFFIX, NameTemplate
 from xdpcap.savefile.sink import FileSink
-from xdpcap.stats import QueueAccount
 
 COMMENT = "made in memory by `xdpcap bench record --simulate capture`"
 ETHERTYPE_IPV4, PROTOCOL_UDP, DISCARD_PORT = 0x0800, 17, 9
@@ -141,8 +141,8 @@ class SimulatedWorker:
             self._finish()
 
     def _record(self) -> None:
-        while (reason := self._simulation.run()) != _capture.STOPPED:
-            if reason == _capture.WRITE_FAILED:
+        while (reason := self._simulation.run()) != capture.STOPPED:
+            if reason == capture.WRITE_FAILED:
                 # What comes until the stop is counted as write_dropped.
                 path = self._chain.current_path.removesuffix(PART_SUFFIX)
                 self._fail(write_error(path, self._sink.current_error))

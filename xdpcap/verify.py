@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from xdpcap.errors import XdpcapError
-from xdpcap.recording_process import RecordingProcess
+from xdpcap.record.process import RecordingProcess
 from xdpcap.replay_report import spread
 from xdpcap.savefile.reader import read_packets
 from xdpcap.sender import Job

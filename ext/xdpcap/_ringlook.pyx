@@ -167,7 +167,7 @@ cdef class RingLook:
         """What is there, up to so many packets: a list of (ring's index, ts_ns, origlen, bytes).
 
         `offset_ns` is added to the program's clock to make UTC of it
-        (`xdpcap._capture.utc_offset_ns`). Never waits.
+        (`xdpcap.record.capture.utc_offset_ns`). Never waits.
         """
         cdef uint64_t until_ns = <uint64_t>-1
         cdef uint32_t scanned = 0, i

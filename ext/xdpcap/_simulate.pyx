@@ -14,12 +14,12 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xdpcap._loop cimport run_record
+from xdpcap.record.frame_loop cimport run_record
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
-from xdpcap._packetmeta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
-from xdpcap._state cimport *
-from xdpcap._waiting cimport clock_ns, utc_offset
+from xdpcap.record.packet_meta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
+from xdpcap.record.state cimport *
+from xdpcap.record.waiting cimport clock_ns, utc_offset
 from xdpcap.clib.libxdp cimport XDP_PKT_CONTD, xdp_desc, xsk_ring_cons, xsk_ring_prod
 
 from xdpcap.errors import UsageError

@@ -16,7 +16,6 @@ from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.programs.nic_program import NicProgram
 from xdpcap.rings.copy_rings import CopyRing
 
-from xdpcap import nic_attachment
 from xdpcap.host import kernel
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import send_frames
@@ -24,6 +23,7 @@ from xdpcap.live_source import LiveSource
 from xdpcap.options.dump import DumpConfig
 from xdpcap.packet_source import Seen
 from xdpcap.programs.builds import nic
+from xdpcap.record import nic_attachment
 
 LENGTHS = (60, 99, 100, 101, 1514)
 

@@ -16,16 +16,16 @@ from captured import contents, packets
 from elsewhere import older_kernel
 from inside import in_receiver
 from patience import PATIENCE
-from xdpcap._capture import Capture
 from xdpcap.programs.program import Program
+from xdpcap.record.capture import Capture
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 from xdpcap.savefile.sink import FileSink
 
 import xdpcap
-from xdpcap import _capture
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.lab.traffic import Sender, send_frames
+from xdpcap.record import capture
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_packets
 
@@ -54,7 +54,7 @@ class LibraryRecorder:
         self._thread.start()
 
     def _run(self) -> None:
-        assert self.capture.run() == _capture.STOPPED
+        assert self.capture.run() == capture.STOPPED
 
     @contextlib.contextmanager
     def attached(self, program: Program, mode: str):

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from refusals import accepted, refusal_of
-from xdpcap._capture import STOPPED
 from xdpcap._simulate import Simulation
 from xdpcap.host.stage_times import StageTimes
+from xdpcap.record.capture import STOPPED
 from xdpcap.savefile.sink import FileSink, choose_mode
 
 from xdpcap import bench_record
@@ -33,10 +33,10 @@ from xdpcap.options.bench_record import (
     parse_sizes,
 )
 from xdpcap.options.units import MIB, UnitError
+from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.reader import read_blocks, read_packets
 from xdpcap.simulator import header, spread
 from xdpcap.stage_account import StageAccount
-from xdpcap.stats import QueueAccount
 
 # Enough for some rings, and few enough for a reader in Python.
 SHORT_S = 0.02

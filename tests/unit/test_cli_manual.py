@@ -17,7 +17,7 @@ from xdpcap.cli.record import config_of, record_command
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.stats import REPORTED
+from xdpcap.record.ledger import REPORTED
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS: dict[str, click.Command] = {

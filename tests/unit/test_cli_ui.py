@@ -10,7 +10,7 @@ import pytest
 from recordings import CONFIG, account, report, screen, tick, verdict
 
 from xdpcap.cli.ui import TerminalUi
-from xdpcap.verdict import QueueVerdict, Spoiler
+from xdpcap.record.startup import QueueVerdict, Spoiler
 
 
 def test_off_a_terminal_each_interval_is_one_line() -> None:

@@ -14,9 +14,9 @@ import pytest
 from metrics import OPENMETRICS, get, samples, value
 
 from xdpcap.errors import KernelError
-from xdpcap.exporter import ANSWER_S, PLACES, Exporter
 from xdpcap.options.listen_address import ListenAddress, parse_listen
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.prometheus import ANSWER_S, PLACES, Exporter
 
 DOCS = Path(__file__).parents[2] / "docs"
 ROW = QueueAccount(

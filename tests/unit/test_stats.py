@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xdpcap.stats import QueueAccount, merged, reported_total, total
+from xdpcap.record.ledger import QueueAccount, merged, reported_total, total
 
 
 def row(queue: int = 0, **counts: int) -> QueueAccount:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from xdpcap._capture import utc_offset_ns
+from xdpcap.record.capture import utc_offset_ns
 
 # Between two readings of a clock this process may be away for so long.
 AWAY_NS = 100_000_000

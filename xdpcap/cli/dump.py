@@ -19,7 +19,7 @@ from xdpcap.cli.options import (
 from xdpcap.cli.streams import complain, emit, remark
 from xdpcap.errors import UsageError
 from xdpcap.options.dump import TIME_STYLES, DumpConfig
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
 
 EXAMPLES = """\b
 Examples:

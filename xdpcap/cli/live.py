@@ -26,7 +26,7 @@ from xdpcap.cli.columns import (
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.cli.rates import Key, Rate, key_of
 from xdpcap.options.units import format_grouped, format_scaled
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
 
 BAR_WIDTH = 8
 MIN_FILE_WIDTH = 20

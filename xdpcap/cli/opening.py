@@ -8,7 +8,7 @@ from rich.text import Text
 
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.options.units import format_number_list
-from xdpcap.verdict import QueueVerdict, Verdict
+from xdpcap.record.startup import QueueVerdict, Verdict
 
 LABEL_WIDTH = 9
 STAMPED_BY = {

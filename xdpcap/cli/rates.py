@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
 
 
 @dataclass(frozen=True)

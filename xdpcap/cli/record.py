@@ -336,7 +336,7 @@ def record_command(
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.terminal import run_to_exit
     from xdpcap.cli.ui import TerminalUi
-    from xdpcap.record import record_session
+    from xdpcap.record.session import record_session
 
     ui = TerminalUi(config)
     run_to_exit(ui, lambda: record_session(config, ui))

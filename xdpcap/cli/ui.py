@@ -19,8 +19,8 @@ from xdpcap.cli.rates import Key, RateMeter, key_of
 from xdpcap.cli.terminal import SessionTerminal, survives
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import format_grouped, format_scaled
-from xdpcap.stats import QueueAccount
-from xdpcap.verdict import Verdict
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.startup import Verdict
 
 
 class TerminalUi(SessionTerminal):

@@ -13,7 +13,7 @@ from xdpcap.options.program_argument import ProgramFile
 from xdpcap.options.record import RecordConfig
 from xdpcap.programs.builds import Variant
 from xdpcap.programs.object_file import examine
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xdpcap._admission cimport may_record
+from xdpcap.record.limits cimport may_record
 from xdpcap.savefile.blocks cimport (
     Sink,
     sink_commit,
@@ -21,8 +21,8 @@ from xdpcap.savefile.blocks cimport (
     sink_reap,
     sink_wait,
 )
-from xdpcap._mirrorloop cimport mirror_abandon, mirror_batch, mirror_discard
-from xdpcap._packetmeta cimport META_BYTES, meta_before, meta_growth, take_meta, xdpcap_meta
+from xdpcap.record.copy_loop cimport mirror_abandon, mirror_batch, mirror_discard
+from xdpcap.record.packet_meta cimport META_BYTES, meta_before, meta_growth, take_meta, xdpcap_meta
 from xdpcap.savefile.encode cimport (
     TAG_BYTES,
     encode_head,
@@ -31,8 +31,8 @@ from xdpcap.savefile.encode cimport (
     record_bound,
 )
 from xdpcap.host.stage_times cimport *
-from xdpcap._state cimport *
-from xdpcap._waiting cimport clock_ns, periodic, wait_for_packets, waiting
+from xdpcap.record.state cimport *
+from xdpcap.record.waiting cimport clock_ns, periodic, wait_for_packets, waiting
 from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpcap.attachment import Attachment
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
 from xdpcap.packets.filter import PacketFilter
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.startup import QueueVerdict
 from xdpcap.rings.copy_rings import CopyRing
-from xdpcap.stats import QueueAccount
-from xdpcap.verdict import QueueVerdict
 
 
 class MirrorAttachment(Attachment):

@@ -41,10 +41,10 @@ from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.program import Program
 from xdpcap.programs.timestamp_source import DeviceTime
 from xdpcap.programs.user_program import count_in_user_space
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.startup import QueueVerdict
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
-from xdpcap.stats import QueueAccount
-from xdpcap.verdict import QueueVerdict
 
 log = logging.getLogger(__name__)
 

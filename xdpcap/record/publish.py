@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
 from xdpcap.options.listen_address import ListenAddress
 from xdpcap.programs.pinned_counters import Pins
-from xdpcap.stats import QueueAccount
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.ledger import QueueAccount
 
 if TYPE_CHECKING:
-    from xdpcap.exporter import Exporter
+    from xdpcap.record.prometheus import Exporter
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Outside:
         self._pins: dict[str, Pins] = {}
         self._exporter: Exporter | None = None
         if prometheus is not None:
-            from xdpcap.exporter import Exporter
+            from xdpcap.record.prometheus import Exporter
 
             self._exporter = Exporter(prometheus)
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from xdpcap._capture import SharedLimit
-from xdpcap.files import Closer, FileChain
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
-from xdpcap.pipe import Pipe, PipeChain
+from xdpcap.record.capture import SharedLimit
+from xdpcap.record.file_chain import Closer, FileChain
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.pipe_output import Pipe, PipeChain
 from xdpcap.savefile import headers
 from xdpcap.savefile.directory import Directory, check_directory
 from xdpcap.savefile.names import NameTemplate
 from xdpcap.savefile.sink import StreamLock
-from xdpcap.stats import QueueAccount
 
 
 def open_output(

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from xdpcap.rings.copy_rings cimport bytes_waiting
 from xdpcap.host.clocks cimport ahead_measure
 from xdpcap.host.stage_times cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
-from xdpcap._state cimport CaptureState
+from xdpcap.record.state cimport CaptureState
 from xdpcap.rings.socket_calls cimport read_statistics
 from xdpcap.clib.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
 

@@ -14,11 +14,11 @@ from libc.string cimport memset
 
 from xdpcap.rings.copy_rings cimport CopyRing
 from xdpcap.host.clocks cimport ahead_measure
-from xdpcap._loop cimport abandon_all, discard_all, run_drop, run_record
+from xdpcap.record.frame_loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
-from xdpcap._state cimport *
-from xdpcap._waiting cimport set_offsets, utc_offset, waiting
+from xdpcap.record.state cimport *
+from xdpcap.record.waiting cimport set_offsets, utc_offset, waiting
 from xdpcap.rings.xsk cimport Xsk
 
 from xdpcap.errors import KernelError

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from xdpcap._state cimport CaptureState
+from xdpcap.record.state cimport CaptureState
 
 
 cdef uint64_t clock_ns(int clock) noexcept nogil

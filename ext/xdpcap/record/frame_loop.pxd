@@ -1,4 +1,4 @@
-from xdpcap._state cimport CaptureState, Reason
+from xdpcap.record.state cimport CaptureState, Reason
 
 
 cdef Reason run_record(CaptureState *c) noexcept nogil

@@ -1,5 +1,5 @@
 from xdpcap.savefile.blocks cimport Sink, sink_room
-from xdpcap._state cimport CaptureState, Reason, RUN_LIMIT, RUN_NO_ROOM, RUN_ON, RUN_ROTATE
+from xdpcap.record.state cimport CaptureState, Reason, RUN_LIMIT, RUN_NO_ROOM, RUN_ON, RUN_ROTATE
 from libc.stdint cimport int64_t, uint64_t
 
 

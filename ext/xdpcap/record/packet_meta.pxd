@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from xdpcap.rings.copy_rings cimport xdpcap_meta
 from xdpcap.savefile.encode cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
-from xdpcap._state cimport CaptureState
-from xdpcap._waiting cimport clock_ns
+from xdpcap.record.state cimport CaptureState
+from xdpcap.record.waiting cimport clock_ns
 
 
 cdef extern from "xdpcap_abi.h" nogil:

@@ -17,13 +17,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from xdpcap._capture import SharedLimit
 from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.record.capture import SharedLimit
+from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.directory import Directory, Part
 from xdpcap.savefile.headers import interface_statistics
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.savefile.sink import FileSink, FinishedFile, choose_mode
-from xdpcap.stats import QueueAccount
 
 # Room kept free below --rotate-size for the interface statistics, bytes.
 TAIL_BYTES = 128

@@ -13,15 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 
-from xdpcap import _capture
-from xdpcap._capture import Capture
-from xdpcap.attachment import Attachment
 from xdpcap.errors import XdpcapError
-from xdpcap.files import Chain
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.record import STDOUT
+from xdpcap.record import capture
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.capture import Capture
+from xdpcap.record.file_chain import Chain
+from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.names import PART_SUFFIX
-from xdpcap.stats import QueueAccount
 
 # How long a stop waits for the disk.
 DISK_WAIT_S = 1.5
@@ -142,14 +142,14 @@ class Worker:
     def _record(self) -> None:
         while True:
             reason = self._capture.run()
-            if reason == _capture.STOPPED:
+            if reason == capture.STOPPED:
                 return
-            if reason == _capture.FILE_DONE:
+            if reason == capture.FILE_DONE:
                 self._chain.collect()
                 self._note_failure()
-            elif reason == _capture.WRITE_FAILED:
+            elif reason == capture.WRITE_FAILED:
                 self._fail(self._write_error())
-            elif reason == _capture.LIMIT or (reason == _capture.ROTATE and not self._rotate()):
+            elif reason == capture.LIMIT or (reason == capture.ROTATE and not self._rotate()):
                 self._after_limit()
                 return
             # NO_FILE: a rotation has failed and said so; what comes now is counted as

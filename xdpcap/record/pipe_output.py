@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.files import Account
+from xdpcap.record.file_chain import Account
 from xdpcap.savefile.sink import FileSink, StreamLock
 
 # A reader that takes nothing for so long at the start is not reading.

@@ -30,7 +30,7 @@ from xdpcap import __version__
 from xdpcap.errors import KernelError
 from xdpcap.options.listen_address import ListenAddress
 from xdpcap.programs.counters import VERDICTS
-from xdpcap.stats import QueueAccount
+from xdpcap.record.ledger import QueueAccount
 
 # Rows of this age are served again: whoever scrapes like mad costs the main thread no more.
 FRESH_S = 0.1

@@ -10,14 +10,14 @@ import os
 
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
 from xdpcap.programs.builds import Variant, nic
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.nic_program import NicProgram
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.mirror_attachment import MirrorAttachment
 from xdpcap.rings.copy_rings import CopyRing
-from xdpcap.stats import QueueAccount
 
 
 class NicAttachment(MirrorAttachment):

@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from xdpcap._capture import Capture, SharedLimit
-from xdpcap.attachment import Attachment
-from xdpcap.engine import Worker
-from xdpcap.files import TAIL_BYTES, Chain
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.capture import Capture, SharedLimit
+from xdpcap.record.file_chain import TAIL_BYTES, Chain
+from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.worker import Worker
 from xdpcap.savefile.sink import FileSink, StreamLock
-from xdpcap.stats import QueueAccount
 
 # In generic mode a packet may still be in the program when the detach returns; it is
 # through within a scheduler tick.

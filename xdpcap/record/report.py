@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from xdpcap.stats import QueueAccount, reported_total, total
-from xdpcap.verdict import Verdict
+from xdpcap.record.ledger import QueueAccount, reported_total, total
+from xdpcap.record.startup import Verdict
 
 
 def make_report(

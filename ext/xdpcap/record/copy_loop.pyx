@@ -8,7 +8,7 @@ Frees: nothing.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xdpcap._admission cimport may_record
+from xdpcap.record.limits cimport may_record
 from xdpcap.savefile.blocks cimport sink_commit, sink_failed
 from xdpcap.rings.copy_rings cimport (
     CopyRings,
@@ -18,7 +18,7 @@ from xdpcap.rings.copy_rings cimport (
     take_copy,
     xdpcap_copy,
 )
-from xdpcap._packetmeta cimport XDPCAP_META_VERDICT, meta_growth, take_extras
+from xdpcap.record.packet_meta cimport XDPCAP_META_VERDICT, meta_growth, take_extras
 from xdpcap.savefile.encode cimport (
     TAG_BYTES,
     encode_head,
@@ -28,7 +28,7 @@ from xdpcap.savefile.encode cimport (
     record_bound,
 )
 from xdpcap.host.stage_times cimport *
-from xdpcap._state cimport *
+from xdpcap.record.state cimport *
 
 
 cdef uint32_t _encode_tagged(CaptureState *c, const xdpcap_copy *head, const unsigned char *packet,

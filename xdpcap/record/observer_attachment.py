@@ -6,10 +6,10 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 from __future__ import annotations
 
 from xdpcap.host import kernel
-from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.programs.builds import Variant, observer
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.observer import Observer
+from xdpcap.record.mirror_attachment import MirrorAttachment
 
 
 class ObserverAttachment(MirrorAttachment):

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from xdpcap._state cimport CaptureState, Reason
+from xdpcap.record.state cimport CaptureState, Reason
 
 
 cdef Reason mirror_batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil

@@ -6,11 +6,11 @@ import os
 import re
 
 from xdpcap import net
-from xdpcap.attachment import Attachment
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import format_size
-from xdpcap.verdict import Verdict
+from xdpcap.record.attachment import Attachment
+from xdpcap.record.startup import Verdict
 
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",

@@ -13,27 +13,27 @@ import time
 from typing import Any, Protocol
 
 from xdpcap import net
-from xdpcap._capture import SharedLimit
-from xdpcap.attachment import Attachment, require_memory
 from xdpcap.errors import XdpcapError
-from xdpcap.granted import granted_verdict
 from xdpcap.host import kernel, privileges
 from xdpcap.host.wakeups import Events
-from xdpcap.mirror_attachment import MirrorAttachment
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
-from xdpcap.observer_attachment import ObserverAttachment
 from xdpcap.options.record import RecordConfig
-from xdpcap.outputs import Described, DirectoryOutput, PipeOutput, open_output
-from xdpcap.outside import Outside
 from xdpcap.packets.filter import OLDEST_KERNEL, PacketFilter
-from xdpcap.preparation import admitted, prepare
 from xdpcap.programs.dead_man import RENEWALS
-from xdpcap.recorder import InterfaceRecorder
-from xdpcap.report import make_report
+from xdpcap.record.attachment import Attachment, require_memory
+from xdpcap.record.capture import SharedLimit
+from xdpcap.record.interface import InterfaceRecorder
+from xdpcap.record.ledger import QueueAccount, merged, total
+from xdpcap.record.mirror_attachment import MirrorAttachment
+from xdpcap.record.observer_attachment import ObserverAttachment
+from xdpcap.record.outputs import Described, DirectoryOutput, PipeOutput, open_output
+from xdpcap.record.prepare import admitted, prepare
+from xdpcap.record.publish import Outside
+from xdpcap.record.report import make_report
+from xdpcap.record.startup import Verdict
+from xdpcap.record.startup_checks import granted_verdict
 from xdpcap.savefile.rotation import RotationClock
-from xdpcap.stats import QueueAccount, merged, total
-from xdpcap.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
