@@ -11,8 +11,8 @@ from screens import Memory
 
 from xdpcap.cli.replay_ui import ReplayUi
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.replay_report import Progress
-from xdpcap.replay_verdict import ReplayVerdict
+from xdpcap.replay.report import Progress
+from xdpcap.replay.startup import ReplayVerdict
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
 LAUNCH = (

@@ -10,7 +10,7 @@ from typing import Any
 
 from xdpcap.options.bench_record import BenchRecordConfig, format_sizes
 from xdpcap.record.ledger import QueueAccount, reported_total, total
-from xdpcap.replay_verdict import WIRE_OVERHEAD_BYTES
+from xdpcap.replay.startup import WIRE_OVERHEAD_BYTES
 from xdpcap.stage_account import StageAccount, busiest, together
 
 # What takes the worker's time, and what helps.

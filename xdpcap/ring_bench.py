@@ -17,9 +17,9 @@ from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.record.attachment import Attachment
+from xdpcap.replay.attachment import TxAttachment
 from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
 from xdpcap.rings.xsk import Xsk
-from xdpcap.tx_attachment import TxAttachment
 
 JOIN_S = 5.0
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xdpcap.replay_verdict import wire_bits
+from xdpcap.replay.startup import wire_bits
 
 # What the kernel did not take or give, by its own names (XDP_STATISTICS).
 DROPS = ("rx_dropped", "rx_ring_full", "rx_invalid_descs", "tx_invalid_descs")

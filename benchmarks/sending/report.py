@@ -17,7 +17,7 @@ from benchmarks.sending.programs import BARE, OURS
 from benchmarks.sending.results import GapSample, RateSample, Samples
 from benchmarks.sheets import Sheet, as_markdown, cell, machine_lines, print_sheets
 from xdpcap.errors import UsageError
-from xdpcap.replay_verdict import wire_bits
+from xdpcap.replay.startup import wire_bits
 
 SHARE_OF_BARE = 0.90
 TIMES_TCPREPLAY = 1.7

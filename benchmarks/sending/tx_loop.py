@@ -12,16 +12,16 @@ import signal
 import sys
 import threading
 
-from xdpcap._plan import divide
-from xdpcap._transmit import Transmitter
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.replay.plan import divide
+from xdpcap.replay.transmitter import Transmitter
 
 from benchmarks.recorders import BenchmarkError
 from xdpcap import net
 from xdpcap.host import privileges
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.replay.attachment import TxAttachment
 from xdpcap.savefile.reader import read_packets
-from xdpcap.tx_attachment import TxAttachment
 
 
 def main(interface: str, file: str) -> None:

@@ -14,20 +14,21 @@ import pytest
 from captured import contents
 from sending import Replay, pcap_file
 from since import since
-from xdpcap._plan import Pacer, divide
-from xdpcap._transmit import DONE, Transmitter
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.programs.program import attached_program
+from xdpcap.replay.plan import Pacer, divide
+from xdpcap.replay.transmitter import DONE, Transmitter
 from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
-from xdpcap import launch_time, net, tx_attachment
+from xdpcap import net
 from xdpcap.errors import UsageError
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.tx_attachment import TxAttachment
+from xdpcap.replay import attachment, launch_time
+from xdpcap.replay.attachment import TxAttachment
 
 pytestmark = since((6, 15), "launch times")
 
@@ -232,7 +233,7 @@ def test_what_is_refused_at_the_last_moment_leaves_sockets_as_without_the_option
             Clock.closed = True
 
     monkeypatch.setattr(launch_time, "lacking", lambda *_: None)
-    monkeypatch.setattr(tx_attachment, "HardwareClock", Clock)
+    monkeypatch.setattr(attachment, "HardwareClock", Clock)
     config = ReplayConfig(files=("a.pcap",), interface="tx0", launch_time=True)
 
     def attach() -> None:

@@ -11,15 +11,16 @@ import os
 import pytest
 from packets import packet_set
 from sending import Replay, pcap_file
-from xdpcap._plan import divide
-from xdpcap._transmit import Transmitter
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.replay.plan import divide
+from xdpcap.replay.transmitter import Transmitter
 
-from xdpcap import _transmit, net
+from xdpcap import net
 from xdpcap.lab import in_netns
 from xdpcap.lab.frames import mixed_frames, numbered_frame
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.tx_attachment import TxAttachment
+from xdpcap.replay import transmitter
+from xdpcap.replay.attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"
 
@@ -84,7 +85,7 @@ def send(sender: Transmitter, packets: PacketSet, passes: int, *, place: bool) -
     for number in range(passes):
         if number:
             sender.rewind()
-        assert sender.run(0) == _transmit.DONE
+        assert sender.run(0) == transmitter.DONE
     return passes * len(packets)
 
 
@@ -102,7 +103,7 @@ def test_after_every_loop_all_frames_are_back_copied_or_laid_out(make_lab):
             for number in range(400):
                 place = number % 2 == 0
                 sent += send(sender, small if place else large, 5, place=place)
-                assert sender.drain() == _transmit.DONE
+                assert sender.drain() == transmitter.DONE
                 check_idle(sender, sent)
         finally:
             sender.close()
@@ -123,7 +124,7 @@ def test_sets_that_follow_each_other_without_a_pause_lose_no_frame(lab):
         sender = Transmitter(attachment.xsks[0], batch=64)
         try:
             sent = sum(send(sender, sets[n % 8], 1, place=False) for n in range(2000))
-            assert sender.drain() == _transmit.DONE
+            assert sender.drain() == transmitter.DONE
             check_idle(sender, sent)
         finally:
             sender.close()
@@ -142,12 +143,12 @@ def test_a_set_that_is_stopped_half_way_leaves_no_frame_behind(lab):
         try:
             sent = 0
             for number in range(300):
-                limit = _transmit.SendLimit(1 + number * 7 % 999)
+                limit = transmitter.SendLimit(1 + number * 7 % 999)
                 sender = Transmitter(attachment.xsks[0], limit=limit)
                 (order,) = divide(packets, 1)
                 sender.load(packets, order)
-                assert sender.run(0) == _transmit.LIMIT
-                assert sender.drain() == _transmit.DONE
+                assert sender.run(0) == transmitter.LIMIT
+                assert sender.drain() == transmitter.DONE
                 check_idle(sender, 1 + number * 7 % 999)
                 sent += sender.counters[2]
                 sender.close()
@@ -177,8 +178,8 @@ def test_attachments_made_and_closed_leave_no_descriptor_and_no_memory(make_lab)
         packets = packet_set(*(numbered_frame(60, n) for n in range(64)))
         for sender, order in zip(senders, divide(packets, 2), strict=True):
             sender.load(packets, order)
-            assert sender.run(0) == _transmit.DONE
-            assert sender.drain() == _transmit.DONE
+            assert sender.run(0) == transmitter.DONE
+            assert sender.drain() == transmitter.DONE
             sender.close()
         attachment.close()
 

@@ -23,7 +23,7 @@ from xdpcap.host import kernel
 from xdpcap.lab import Lab, in_netns
 from xdpcap.lab.frames import numbered_frame
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.tx_attachment import TxAttachment
+from xdpcap.replay.attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"
 FLOWS = 64

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from replays import LAUNCH, TIMING, VERIFIED, progress, queue, report, screen, verdict
 
-from xdpcap.replay_report import Progress
+from xdpcap.replay.report import Progress
 
 # -- the verdict -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.replay import replay_session
+from xdpcap.replay.session import replay_session
 
 
 def pretend(monkeypatch, release):

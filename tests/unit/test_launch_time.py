@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from xdpcap import launch_time, net
+from xdpcap import net
 from xdpcap.host import kernel
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.replay import launch_time
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1", launch_time=True)
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "igc", 1000, "", 0, None, None)

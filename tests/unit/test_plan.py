@@ -7,8 +7,8 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap._plan import Pacer, select, wire_bits_of
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.replay.plan import Pacer, select, wire_bits_of
 
 SECOND = 10**9
 LATEST = 1 << 62

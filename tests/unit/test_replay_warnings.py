@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from xdpcap.feed import Reading
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.replay_warnings import link_warnings, sending_warnings
+from xdpcap.replay.batches import Reading
+from xdpcap.replay.startup_warnings import link_warnings, sending_warnings
 
 CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
 LINK = Link("eth1", 3, "02:00:00:00:00:01", 1500, True, True, "", "igc", 1000, "", 0, None, None)

@@ -16,7 +16,7 @@ from packets import SYN, TCP, UDP, ip_packet, packet_set, pcap
 
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.replay import ReplayConfig
-from xdpcap.split import open_sides, read_cache, split_files, write_cache
+from xdpcap.replay.split import open_sides, read_cache, split_files, write_cache
 
 A, B = "192.0.2.1", "198.51.100.7"
 THERE = ip_packet(A, B, TCP, (80, 50000), flags=SYN)

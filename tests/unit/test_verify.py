@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xdpcap.replay_report import differs
-from xdpcap.verify import Arrived, Sent, compare, digest
+from xdpcap.replay.report import differs
+from xdpcap.replay.verify import Arrived, Sent, compare, digest
 
 GAP_NS = 1_000_000
 

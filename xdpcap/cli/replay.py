@@ -254,7 +254,7 @@ def replay_command(**options: Any) -> None:
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.replay_ui import ReplayUi
     from xdpcap.cli.terminal import run_to_exit
-    from xdpcap.replay import replay_session
+    from xdpcap.replay.session import replay_session
 
     ui = ReplayUi(config)
     run_to_exit(ui, lambda: replay_session(config, ui))

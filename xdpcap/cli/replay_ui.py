@@ -28,8 +28,8 @@ from xdpcap.cli.replay_view import (
 from xdpcap.cli.terminal import SessionTerminal, survives
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.options.units import format_duration
-from xdpcap.replay_report import Progress
-from xdpcap.replay_verdict import ReplayVerdict
+from xdpcap.replay.report import Progress
+from xdpcap.replay.startup import ReplayVerdict
 
 NOTHING = Progress(sent=0, bytes=0, elapsed_s=0.0, late=0, queues=0)
 

@@ -33,8 +33,8 @@ from xdpcap.options.units import (
     format_number_list,
     format_scaled,
 )
-from xdpcap.replay_report import DIFFERENCES, Progress, differs
-from xdpcap.replay_verdict import ReplayVerdict, wire_bits
+from xdpcap.replay.report import DIFFERENCES, Progress, differs
+from xdpcap.replay.startup import ReplayVerdict, wire_bits
 
 Report = Mapping[str, Any]
 

@@ -72,7 +72,7 @@ def split_command(
     """
     _check(files, output)
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.split import cache_text, split_files, write_cache
+    from xdpcap.replay.split import cache_text, split_files, write_cache
 
     found = split_files(files, [network for given in prefixes for network in given])
     if output == STDOUT:

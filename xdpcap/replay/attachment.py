@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import errno
 
-from xdpcap import launch_time
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
@@ -24,6 +23,7 @@ from xdpcap.options.replay import ReplayConfig
 from xdpcap.programs.attach import attach_program
 from xdpcap.programs.builds import variants
 from xdpcap.programs.program import Program
+from xdpcap.replay import launch_time
 from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk

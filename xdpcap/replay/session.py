@@ -9,23 +9,23 @@ import time
 from typing import Any, Protocol
 
 from xdpcap import net
-from xdpcap._plan import Pacer, divide
-from xdpcap._transmit import SendLimit
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.feed import Batch, Feed
 from xdpcap.host import kernel, privileges
 from xdpcap.host.wakeups import Events
 from xdpcap.net import netns
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.replay_report import DIFFERENCES, Progress, build_report, differs
-from xdpcap.replay_verdict import ReplayVerdict
-from xdpcap.replay_warnings import link_warnings, sending_warnings
-from xdpcap.sender import Job, Sender
-from xdpcap.split import open_sides
-from xdpcap.tx_attachment import TxAttachment
-from xdpcap.verify import Recorder, SentLog, compare
+from xdpcap.replay.attachment import TxAttachment
+from xdpcap.replay.batches import Batch, Feed
+from xdpcap.replay.plan import Pacer, divide
+from xdpcap.replay.report import DIFFERENCES, Progress, build_report, differs
+from xdpcap.replay.sender import Job, Sender
+from xdpcap.replay.split import open_sides
+from xdpcap.replay.startup import ReplayVerdict
+from xdpcap.replay.startup_warnings import link_warnings, sending_warnings
+from xdpcap.replay.transmitter import SendLimit
+from xdpcap.replay.verify import Recorder, SentLog, compare
 
 # From the decision to start until the first packet: threads are up by then.
 LEAD_NS = 20_000_000

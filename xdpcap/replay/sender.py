@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from xdpcap import _transmit
-from xdpcap._plan import Order, Plan
-from xdpcap._transmit import SendLimit, Transmitter
 from xdpcap.errors import XdpcapError
-from xdpcap.launch_time import LEAD_NS
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.replay import transmitter
+from xdpcap.replay.launch_time import LEAD_NS
+from xdpcap.replay.plan import Order, Plan
+from xdpcap.replay.transmitter import SendLimit, Transmitter
 from xdpcap.rings.xsk import Xsk
 
 # How long completions are waited for at the end, and after a stop.
@@ -121,7 +121,7 @@ class Sender:
             patience = DRAIN_STOPPED_S if self._stopped.is_set() else DRAIN_S
             drained = self.transmitter.drain(patience)
             self.ended_ns = time.monotonic_ns()
-            self._judge(reason if reason != _transmit.DONE else drained)
+            self._judge(reason if reason != transmitter.DONE else drained)
         except (XdpcapError, OSError) as exc:
             self.error = str(exc)
         finally:
@@ -131,9 +131,9 @@ class Sender:
     def _send_all(self) -> int:
         for job in self._jobs():
             reason = self._send(job)
-            if reason != _transmit.DONE:
+            if reason != transmitter.DONE:
                 return reason
-        return _transmit.DONE
+        return transmitter.DONE
 
     def _jobs(self) -> Iterator[Job]:
         while not self._stopped.is_set():
@@ -147,26 +147,26 @@ class Sender:
 
     def _send(self, job: Job) -> int:
         if len(job.order) == 0:
-            return _transmit.DONE
+            return transmitter.DONE
         self.transmitter.load(job.packets, job.order, job.plan, place=job.place)
         for number in count() if job.passes == 0 else range(job.passes):
             if number:
                 self.transmitter.rewind()
             begun_ns = self._begun_ns + number * job.pass_ns
             reason = int(self.transmitter.run(begun_ns, self._deadline_ns))
-            if reason != _transmit.DONE:
+            if reason != transmitter.DONE:
                 return reason
             self.passes += 1
-        return _transmit.DONE
+        return transmitter.DONE
 
     def _judge(self, reason: int) -> None:
         where = f"{self.interface} queue {self.queue}"
-        if reason == _transmit.DOWN:
+        if reason == transmitter.DOWN:
             self.error = f"{where}: the interface is down; `ip link set {self.interface} up`"
-        elif reason == _transmit.STUCK and not self._stopped.is_set():
+        elif reason == transmitter.STUCK and not self._stopped.is_set():
             out = self.transmitter.frames_out
             self.error = f"{where}: {out} frames handed over are not completed; is the link up?"
-        elif reason == _transmit.FAILED:
+        elif reason == transmitter.FAILED:
             self.error = f"{where}: sendto: {os.strerror(self.transmitter.error)}"
-        elif reason == _transmit.LIMIT:
+        elif reason == transmitter.LIMIT:
             self.limit_reached = True

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xdpcap.replay_verdict import wire_bits
+from xdpcap.replay.startup import wire_bits
 
 if TYPE_CHECKING:
-    from xdpcap.feed import Feed
     from xdpcap.options.replay import ReplayConfig
-    from xdpcap.sender import Sender
-    from xdpcap.tx_attachment import TxAttachment
+    from xdpcap.replay.attachment import TxAttachment
+    from xdpcap.replay.batches import Feed
+    from xdpcap.replay.sender import Sender
 
 # What --verify can find, as the report names it.
 DIFFERENCES = ("missing", "extra", "changed", "reordered")

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from xdpcap._plan import Pacer, Plan, select
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
+from xdpcap.replay.plan import Pacer, Plan, select
 from xdpcap.savefile.batch_reader import CaptureReader
 from xdpcap.savefile.input_file import open_source
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from xdpcap.errors import XdpcapError
 from xdpcap.record.process import RecordingProcess
-from xdpcap.replay_report import spread
+from xdpcap.replay.report import spread
+from xdpcap.replay.sender import Job
 from xdpcap.savefile.reader import read_packets
-from xdpcap.sender import Job
 
 # After the last packet was completed it may still be on its way through the far end.
 SETTLE_S = 0.3

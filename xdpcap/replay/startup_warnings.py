@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from xdpcap.feed import Feed
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.replay.batches import Feed
 
 Caution = tuple[str, str]
 

@@ -14,9 +14,9 @@ from libc.string cimport memcpy, memset
 
 from xdpcap.host.clocks cimport clock_measure
 from xdpcap.packets.packet_set cimport Entry, PacketSet
-from xdpcap._plan cimport Order, Plan
+from xdpcap.replay.plan cimport Order, Plan
 from xdpcap.rings.socket_calls cimport raise_tx_budget
-from xdpcap._txloop cimport (
+from xdpcap.replay.send_loop cimport (
     HISTOGRAM_BUCKETS,
     TxReason,
     TxState,
