@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 from corpus import CAPTURES, is_capture
 
-from xdpcap.dump import dump_session
 from xdpcap.errors import UsageError
+from xdpcap.inspect.dump import dump_session
 from xdpcap.options.dump import DumpConfig
 
 # A file of which libpcap prints nothing either way: tcpdump knows no such linktype.

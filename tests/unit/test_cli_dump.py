@@ -18,7 +18,7 @@ import zstandard
 from command_line import one_line, run, xdpcap
 from packets import ICMP, SYN, TCP, UDP, arp, ip_packet, pcap
 
-from xdpcap import dump
+from xdpcap.inspect import dump
 from xdpcap.savefile import headers
 
 A, B = "192.0.2.1", "198.51.100.7"

@@ -102,7 +102,7 @@ def dump_command(words: tuple[str, ...], **options: Any) -> None:
     config = as_config(words, **options)
     config.validate()
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.dump import dump_session
+    from xdpcap.inspect.dump import dump_session
 
     raise SystemExit(dump_session(config, emit, complain, _sum_up))
 

@@ -63,7 +63,7 @@ def filter_command(
     if os.path.exists(target) and os.path.exists(source) and os.path.samefile(source, target):
         raise UsageError(f"{target}: that is the capture itself; choose another name")
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.filter_file import filter_file as run
+    from xdpcap.inspect.filter_file import filter_file as run
 
     found = run(source, target, text)
     if found.damage is not None:

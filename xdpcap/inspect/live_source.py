@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from xdpcap import net
-from xdpcap._ringlook import HOLD_NS, RingLook
 from xdpcap.host import kernel, privileges
+from xdpcap.inspect.file_source import BATCH, Seen
+from xdpcap.inspect.live_rings import HOLD_NS, RingLook
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import KIB, MIB
-from xdpcap.packet_source import BATCH, Seen
 from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.record.capture import utc_offset_ns

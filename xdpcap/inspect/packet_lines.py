@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from xdpcap.inspect.file_source import Seen
 from xdpcap.options.dump import DumpConfig
-from xdpcap.packet_source import Seen
 from xdpcap.packets.dissect import Dissection, dissect
 from xdpcap.packets.dissect.fields import layer_fields
 from xdpcap.packets.dissect.hexdump import hex_lines

@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from xdpcap.dump_lines import shower
 from xdpcap.errors import UsageError
-from xdpcap.live_source import LiveSource
+from xdpcap.inspect.file_source import PacketSource, Seen, open_files
+from xdpcap.inspect.live_source import LiveSource
+from xdpcap.inspect.packet_lines import shower
 from xdpcap.net import netns
 from xdpcap.options.dump import DumpConfig
-from xdpcap.packet_source import PacketSource, Seen, open_files
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.input_file import STDIN
 
