@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.recorders import BenchmarkError, Place
-from xdpcap.lab.namespaces import in_netns
+from xdpcap.bench.lab.namespaces import in_netns
 
 READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 60.0

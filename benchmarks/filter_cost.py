@@ -29,9 +29,8 @@ from xdpcap.rings.xsk import Xsk
 from benchmarks import machine
 from benchmarks.noise import floor_of
 from benchmarks.record_speed import cpus_to_use
-from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import (
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import (
     ETHERTYPE_IPV4,
     PROTOCOL_TCP,
     PROTOCOL_UDP,
@@ -41,6 +40,7 @@ from xdpcap.lab.frames import (
     tcp,
     udp,
 )
+from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.units import MIB
 from xdpcap.packets.filter import PacketFilter, for_build
 from xdpcap.programs.builds import Variant, mirror_variants, variants

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import Ethtool
-from xdpcap._generator import Generator
+from xdpcap.bench.lab.generator import Generator
 
 from benchmarks import machine
 from benchmarks.child import Child
@@ -17,10 +17,10 @@ from benchmarks.machine import Activity
 from benchmarks.memory import touch
 from benchmarks.recorders import BenchmarkError, Place, Recorder
 from benchmarks.scratch import scratch
-from xdpcap.lab.frames import NUMBER_OFFSET, blasted_frame
-from xdpcap.lab.namespaces import in_netns
-from xdpcap.lab.pair import RX_NAME, TX_IFINDEX, Lab
-from xdpcap.lab.traffic import GENERATOR
+from xdpcap.bench.lab.frames import NUMBER_OFFSET, blasted_frame
+from xdpcap.bench.lab.namespaces import in_netns
+from xdpcap.bench.lab.pair import RX_NAME, TX_IFINDEX, Lab
+from xdpcap.bench.lab.traffic import GENERATOR
 
 # An Enhanced Packet Block as the recorder writes it: header, options, a hash, both lengths.
 PCAPNG_RECORD_BYTES = 76

@@ -26,8 +26,8 @@ from benchmarks.recording_peers import missing, peers
 from benchmarks.results import Results
 from benchmarks.rounds import Plan, Runner, measures
 from benchmarks.scratch import sweep
+from xdpcap.bench.lab import namespaces
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.lab import namespaces
 from xdpcap.options.units import UnitError, parse_count
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xdpcap.bench.lab.pair import RX_NAME
 from xdpcap.errors import XdpcapError
-from xdpcap.lab.pair import RX_NAME
 
 
 class BenchmarkError(XdpcapError):

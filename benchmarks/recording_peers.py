@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 
 from benchmarks.recorders import BenchmarkError, Outcome, Place, Recorder, count_packets
-from xdpcap.lab.pair import RX_NAME
+from xdpcap.bench.lab.pair import RX_NAME
 
 # The recorder's own default (RecordConfig.umem_size_bytes), in MiB.
 BUFFER_MIB = 64

@@ -30,8 +30,8 @@ from benchmarks.sending.programs import TCPREPLAY, Sender
 from benchmarks.sending.rate import MEMORY, measure_rate
 from benchmarks.sending.report import Report, load
 from benchmarks.sending.results import GapSample, RateSample, Samples
+from xdpcap.bench.lab import namespaces
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.lab import namespaces
 
 SIZES = {"send-64": 60, "send-1514": 1514}
 RATES = {"gaps-10k": 10_000, "gaps-100k": 100_000}

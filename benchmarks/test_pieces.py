@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from xdpcap._bench import Workbench
+from xdpcap.bench.pieces import Workbench
 from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.sink import FileSink, choose_mode
 

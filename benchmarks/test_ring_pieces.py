@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from xdpcap._bench import Copier
+from xdpcap.bench.pieces import Copier
 from xdpcap.rings.plain import PlainPool, PlainRing
 
 from benchmarks.pieces import LIMIT, measured_longer, tell

@@ -25,8 +25,8 @@ from benchmarks.record_speed import COUNTS, OTHER_MEMORY_BYTES, cpus_to_use
 from benchmarks.recorders import Recorder, xdpcap
 from benchmarks.scratch import sweep
 from benchmarks.sheets import Sheet, as_markdown, cell, machine_lines, print_sheets
+from xdpcap.bench.lab import namespaces
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.lab import namespaces
 
 COLUMNS = ("options", "recorded\nMpps", "times the\nfirst", "lost", "recorder CPU\nns/packet",
            "machine CPU\nns/packet", "finding")  # fmt: skip

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/vm", "tests/vm/zer
 
 from nic_pair import NicPair  # noqa: E402
 
-from xdpcap.lab import in_netns  # noqa: E402
+from xdpcap.bench.lab import in_netns  # noqa: E402
 
 ROUNDS = 4
 DURATION = "2s"

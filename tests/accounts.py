@@ -11,8 +11,8 @@ from typing import Any
 from patience import PATIENCE
 from recording import Result
 
-from xdpcap.lab import Lab
-from xdpcap.lab.traffic import blast, send_frames
+from xdpcap.bench.lab import Lab
+from xdpcap.bench.lab.traffic import blast, send_frames
 from xdpcap.savefile.reader import read_packets
 
 SETTLE_TIMEOUT_S = 10.0

@@ -14,7 +14,7 @@ from typing import Any
 from patience import PATIENCE
 from recording import Recorder, Result
 
-from xdpcap.lab.frames import frame_number
+from xdpcap.bench.lab.frames import frame_number
 from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.reader import read_blocks, read_packets
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from xdpcap.lab import in_netns
+from xdpcap.bench.lab import in_netns
 
 
 def in_receiver(test: Callable[..., None]) -> Callable[..., None]:

@@ -21,7 +21,7 @@ from typing import Any
 import forked
 from patience import PATIENCE
 
-from xdpcap.lab import Lab, in_netns
+from xdpcap.bench.lab import Lab, in_netns
 
 READY = b"xdpcap: looking at "
 COUNTED = r"^(\d+) packets? (captured|received by filter|dropped by kernel)$"

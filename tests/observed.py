@@ -12,10 +12,10 @@ from forked import ROOT
 from recording import Result
 from xdpcap.programs.program import Attached, attached_program
 
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import frame_number
+from xdpcap.bench.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.host import kernel
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import frame_number
-from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.net import get_link
 from xdpcap.savefile.reader import read_packets
 
@@ -54,5 +54,5 @@ def error_lines(result: Result) -> list[str]:
 def load_on(lab: Lab) -> subprocess.Popen[bytes]:
     """A process that sends at full rate until it is killed."""
     kernel.require(LIVE_FRAMES_SINCE, "traffic at full rate")
-    code = "from xdpcap.lab.traffic import _blast\n_blast(100_000_000, 60, None, None)"
+    code = "from xdpcap.bench.lab.traffic import _blast\n_blast(100_000_000, 60, None, None)"
     return in_netns(lab.tx_ns, subprocess.Popen, [sys.executable, "-c", code], cwd=ROOT)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from xdpcap.programs.libxdp_dispatcher import Dispatcher
 
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import XdpcapError
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.programs import libxdp_dispatcher
 from xdpcap.programs.builds import bare
 

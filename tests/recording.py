@@ -22,7 +22,7 @@ import forked
 from patience import PATIENCE
 from xdpcap.programs.program import attached_program
 
-from xdpcap.lab import Lab, in_netns
+from xdpcap.bench.lab import Lab, in_netns
 
 # What the command prints on standard error once packets are taken.
 READY = b"xdpcap: recording "

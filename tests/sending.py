@@ -20,7 +20,7 @@ from typing import Any
 import forked
 from patience import PATIENCE
 
-from xdpcap.lab import Lab, in_netns
+from xdpcap.bench.lab import Lab, in_netns
 
 NANOSECOND_MAGIC = 0xA1B23C4D
 SECOND_NS = 10**9

@@ -19,7 +19,7 @@ from typing import Any
 from captured import contents
 from patience import PATIENCE
 
-from xdpcap.lab import in_netns
+from xdpcap.bench.lab import in_netns
 
 # Room for what arrives faster than tcpdump writes, KiB.
 BUFFER_KIB = 65536

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compiling import PROGRAMS, compiled
 
-from xdpcap.lab import Lab, in_netns
+from xdpcap.bench.lab import Lab, in_netns
 
 PROTOCOLS = {"802.1q": 0x8100, "802.1ad": 0x88A8}
 

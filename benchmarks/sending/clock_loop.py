@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from xdpcap._bench import clock_times
+from xdpcap.bench.pieces import clock_times
 
 
 def main(pps: int, count: int, file: str) -> None:

@@ -22,7 +22,7 @@ from benchmarks.scratch import scratch
 from benchmarks.sending.programs import Sender, write_capture
 from benchmarks.sending.rate import MEMORY, check_count
 from benchmarks.sending.results import GapSample
-from xdpcap.lab.pair import Lab
+from xdpcap.bench.lab.pair import Lab
 from xdpcap.savefile.reader import read_packets
 
 CLOCK = "clock loop"

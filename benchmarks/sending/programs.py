@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.recorders import BenchmarkError, Place
-from xdpcap.lab.frames import blasted_frame
-from xdpcap.lab.pair import TX_NAME
+from xdpcap.bench.lab.frames import blasted_frame
+from xdpcap.bench.lab.pair import TX_NAME
 from xdpcap.savefile import headers
 
 FILE = "in.pcap"

@@ -21,8 +21,8 @@ from benchmarks.recorders import BenchmarkError, Place
 from benchmarks.scratch import scratch
 from benchmarks.sending.programs import Sender, write_capture
 from benchmarks.sending.results import RateSample
-from xdpcap.lab.namespaces import in_netns
-from xdpcap.lab.pair import RX_NAME, Lab
+from xdpcap.bench.lab.namespaces import in_netns
+from xdpcap.bench.lab.pair import RX_NAME, Lab
 
 # From the first packet on until everything is in its stride, and how long is counted then.
 WARM_S = 0.5

@@ -19,10 +19,10 @@ import pytest
 from others import OtherProgram, build, pinned
 from recording import Recorder
 
+from xdpcap.bench.lab import Lab, sweep
+from xdpcap.bench.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.lab import Lab, sweep
-from xdpcap.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.programs.pinned_counters import BPFFS
 
 # What a machine may lack: privileges, or a kernel with namespaces, veth and AF_XDP.

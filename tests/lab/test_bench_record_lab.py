@@ -17,7 +17,7 @@ from captured import numbers
 from patience import PATIENCE
 from xdpcap.programs.program import attached_program
 
-from xdpcap.lab import Lab, in_netns
+from xdpcap.bench.lab import Lab, in_netns
 
 READY = "xdpcap: measuring "
 COMMAND = ["bench", "record", "-i", "rx0", "--json"]

@@ -19,9 +19,9 @@ from forked import ROOT
 from patience import PATIENCE
 
 from xdpcap import net
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import Sender
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import Sender
 
 
 @contextlib.contextmanager

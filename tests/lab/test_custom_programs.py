@@ -26,8 +26,8 @@ from compiling import compiled_text
 from observed import attached
 from recording import Recorder
 
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "custom-programs.md"

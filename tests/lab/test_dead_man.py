@@ -17,9 +17,9 @@ from test_program import PROGRAMS, QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
 from xdpcap.programs.program import Program
 from xdpcap.programs.test_run import run_once
 
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.errors import UsageError
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
 from xdpcap.packets.filter import PacketFilter
 from xdpcap.programs.dead_man import DeadMan
 

@@ -30,9 +30,9 @@ from others import (
 from patience import PATIENCE
 from recording import Recorder
 
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import blast, send_frames
 from xdpcap.host import kernel
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import blast, send_frames
 
 # A program of somebody else's with a map for sockets, and nothing of our header.
 REDIRECT_BARE = PROGRAMS / "redirect_bare.bpf.c"

@@ -23,8 +23,8 @@ from others import (
 from recording import Recorder
 from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, leave
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.programs import pinned_counters
 from xdpcap.programs.builds import bare
 from xdpcap.programs.dispatcher_guardian import unpin

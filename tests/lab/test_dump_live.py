@@ -19,11 +19,11 @@ from sniffing import Tcpdump
 from tagging import send_skbs, tag_what_leaves, tagged
 from xdpcap.programs.program import Attached
 
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, udp
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.inspect import live_source
 from xdpcap.inspect.live_source import LiveSource
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, udp
-from xdpcap.lab.traffic import send_frames
 from xdpcap.options.dump import DumpConfig
 
 # What is promised is 100 ms; a test machine may be busy as well.

@@ -7,7 +7,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from abi import CONSTANTS
@@ -24,16 +23,15 @@ from xdpcap.programs.test_run import run_action, run_once
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
-import xdpcap
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.packets.filter import PacketFilter, compile_expression
 from xdpcap.packets.filter.splice import spliced
 from xdpcap.packets.filter.translate import Insn, translate
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.savefile.reader import read_packets
 
-OBJECTS = Path(xdpcap.__file__).parent / "programs" / "objects"
 # enum xdp_action of linux/bpf.h.
 XDP_DROP, XDP_PASS, XDP_REDIRECT = 1, 2, 4
 # BPF_PROG_TEST_RUN takes no packet shorter than an Ethernet header, without xdp.frags none

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 
 import pytest
 from abi import CONSTANTS, read_meta
@@ -21,12 +20,11 @@ from xdpcap.programs.test_run import run_once
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
-import xdpcap
 from xdpcap.errors import UsageError
+from xdpcap.programs.builds import OBJECTS
 
 pytestmark = FRAGS
 
-PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 PORTS = (40000, 53)
 ENDS = {4: (A4, B4), 6: (A6, B6)}
 FLOWS = 200
@@ -37,7 +35,7 @@ def hashes(lab, frames: list[bytes], variant: str = "frags", **options) -> list[
     options = {"flow_hash": True} | options
     found = []
     with (
-        Program(str(PROGRAMS / f"record_{variant}.bpf.o"), 1, **options) as program,
+        Program(str(OBJECTS / f"record_{variant}.bpf.o"), 1, **options) as program,
         Umem(1 << 20) as umem,
         Xsk(umem, "rx0", 0) as xsk,
     ):
@@ -150,4 +148,4 @@ def test_a_program_that_is_not_asked_for_it_hashes_nothing(lab):
 
 def test_the_legacy_variant_has_no_hash():
     with pytest.raises(UsageError, match="no hash"):
-        Program(str(PROGRAMS / "record_legacy.bpf.o"), 1, flow_hash=True)
+        Program(str(OBJECTS / "record_legacy.bpf.o"), 1, flow_hash=True)

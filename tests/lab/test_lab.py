@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pyroute2 import IPRoute
 
+from xdpcap.bench.lab import Lab, in_netns, sweep
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.lab import Lab, in_netns, sweep
 from xdpcap.net import netns
 
 QUIET_S = 3
@@ -135,7 +135,7 @@ def test_what_a_function_raises_inside_reaches_the_caller_and_its_thread_ends(la
 
 def test_sweeping_removes_the_lab_of_a_killed_process_and_no_living_one(lab):
     code = (
-        "import os, signal; from xdpcap.lab import Lab; lab = Lab().__enter__();"
+        "import os, signal; from xdpcap.bench.lab import Lab; lab = Lab().__enter__();"
         "print(lab.rx_ns, lab.tx_ns, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     root = Path(__file__).parents[2]

@@ -23,9 +23,9 @@ from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
 from xdpcap import net
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay import attachment, launch_time
 from xdpcap.replay.attachment import TxAttachment

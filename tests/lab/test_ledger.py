@@ -13,8 +13,8 @@ from elsewhere import older_kernel
 from observed import missing
 from places import small_ext4, small_tmpfs
 
-from xdpcap.lab.frames import blasted_frame, frame_number, numbered_frame
-from xdpcap.lab.traffic import Sender
+from xdpcap.bench.lab.frames import blasted_frame, frame_number, numbered_frame
+from xdpcap.bench.lab.traffic import Sender
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 # The ring of the default memory: 64 MiB in frames of 2048.

@@ -20,11 +20,10 @@ from xdpcap.programs.test_run import run_once
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
-import xdpcap
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.programs.builds import OBJECTS
 
-PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 # enum xdp_action of linux/bpf.h.
 XDP_PASS, XDP_REDIRECT = 2, 4
 NOTHING = Verdicts()
@@ -50,7 +49,7 @@ def lab(make_lab):
 
 
 def load(variant: str, clock: str, queues: int = QUEUES) -> Program:
-    return Program(str(PROGRAMS / f"record_{variant}.bpf.o"), queues, clock=clock)
+    return Program(str(OBJECTS / f"record_{variant}.bpf.o"), queues, clock=clock)
 
 
 @contextmanager
@@ -158,7 +157,7 @@ def test_the_legacy_variant_knows_the_monotonic_clock_only():
 @pytest.mark.parametrize("size", [0, 4, 64, 1000, -200])
 @pytest.mark.parametrize("variant", ["frags", "plain", "legacy"])
 def test_a_truncated_object_is_one_clear_line(tmp_path, variant, size):
-    whole = (PROGRAMS / f"record_{variant}.bpf.o").read_bytes()
+    whole = (OBJECTS / f"record_{variant}.bpf.o").read_bytes()
     path = tmp_path / "cut.bpf.o"
     path.write_bytes(whole[:size])
     with pytest.raises(XdpcapError) as caught:

@@ -10,9 +10,9 @@ import pytest
 from accounts import check_books
 from metrics import get, samples, value
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.record.prometheus import PLACES
 
 FRAMES = [numbered_frame(100, number) for number in range(300)]

@@ -15,8 +15,8 @@ from places import small_tmpfs
 from veth_namespaces import add_veth
 from xdpcap.programs.program import attached_program
 
+from xdpcap.bench.lab import in_netns
 from xdpcap.host import privileges
-from xdpcap.lab import in_netns
 from xdpcap.net import get_link
 
 PR_CAPBSET_DROP = 24

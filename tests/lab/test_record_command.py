@@ -7,9 +7,9 @@ import signal
 from recording import Result
 from xdpcap.programs.program import attached_program
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import mixed_frames, numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_packets
 
 

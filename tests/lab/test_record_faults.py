@@ -16,8 +16,8 @@ from accounts import Wire, check_books
 from observed import attached, error_lines, load_on, missing, numbers_in
 from places import small_ext4
 
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import blast, send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import blast, send_frames
 
 # What is promised is 2 seconds; a test machine may be busy with other things as well.
 STOP_S = 3.0

@@ -13,9 +13,9 @@ from corpus import capture_path
 from since import MULTI_BUFFER
 from xdpcap.programs.program import attached_program
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import TX_IPV4, numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import TX_IPV4, numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.packets.filter import compile_expression
 from xdpcap.savefile.reader import read_blocks, read_packets
 

@@ -14,8 +14,8 @@ from accounts import check_books
 from captured import capinfos, contents, flushed, parts, run
 from patience import PATIENCE
 
-from xdpcap.lab.frames import mixed_frames, numbered_frame
-from xdpcap.lab.traffic import Sender, send_frames
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import Sender, send_frames
 
 # A directory beside the package, should the one for temporary files be in memory.
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ import pytest
 from accounts import Wire, check_books
 from captured import contents, flushed, of_queue, packets, parts, run, tshark_fields
 
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import Sender, send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import Sender, send_frames
 
 # Every short length once, and a full frame between them.
 LENGTHS = [length for short in range(60, 201) for length in (short, 1514)]

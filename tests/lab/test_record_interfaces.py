@@ -13,9 +13,9 @@ from corpus import capture_path, read_manifest
 from veth_namespaces import add_veth
 from xdpcap.programs.program import attached_program
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame
-from xdpcap.lab.traffic import longest_frame, send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import longest_frame, send_frames
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 

@@ -9,8 +9,8 @@ import pytest
 from accounts import check_books
 from captured import contents, numbers, of_queue, packets, parts
 
-from xdpcap.lab.frames import mixed_frames, numbered_frame
-from xdpcap.lab.traffic import Sender, blast, send_frames
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import Sender, blast, send_frames
 
 
 def files_size(result) -> int:

@@ -9,9 +9,9 @@ from accounts import check_books
 from observed import attached, error_lines, load_on, numbers_in
 from veth_namespaces import add_veth, delete_link
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 
 
 def test_an_interface_that_goes_down_ends_the_recording_with_whole_files(lab, record):

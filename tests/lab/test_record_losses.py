@@ -9,7 +9,7 @@ from accounts import Wire, check_books
 from captured import flushed, go_on, of_queue, packets, parts, stand_still, statistics
 from recording import Recorder
 
-from xdpcap.lab.frames import frame_number, numbered_frame
+from xdpcap.bench.lab.frames import frame_number, numbered_frame
 
 RING = 64
 MEMORY = ("--ring-size", str(RING), "--umem-size", "128KiB", "--flush-interval", "50ms")

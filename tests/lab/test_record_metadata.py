@@ -20,8 +20,8 @@ from since import DRIVER_HASH, DRIVER_TAGS
 from tagging import PROTOCOLS, send_skbs, tag_what_leaves, tagged
 from toeplitz import symmetric_hash
 
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks
 
 TOEPLITZ, UNTOLD = 5, 0xFF

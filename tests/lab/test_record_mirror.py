@@ -29,9 +29,9 @@ from observed import attached
 from since import MULTI_BUFFER
 from sniffing import Tcpdump
 
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks
 
 PORT = 9000

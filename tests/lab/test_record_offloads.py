@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from places import directory_of_nobody
 
-from xdpcap.lab import in_netns
+from xdpcap.bench.lab import in_netns
 from xdpcap.net import offloads
 
 

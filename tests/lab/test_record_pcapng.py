@@ -16,9 +16,9 @@ from recording import Recorder, Result
 from toeplitz import KEY
 
 from xdpcap import __version__
+from xdpcap.bench.lab import Lab
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.host import kernel
-from xdpcap.lab import Lab
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.savefile.reader import read_blocks
 
 SECTION_HEADER, INTERFACE_DESCRIPTION, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6

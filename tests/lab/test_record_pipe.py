@@ -16,8 +16,8 @@ import pytest
 from accounts import Wire
 from patience import PATIENCE
 
-from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_packets
 
 SOON_S = 5.0

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from captured import numbers, wait_for_files
 
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 
 
 @pytest.fixture

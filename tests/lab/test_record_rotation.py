@@ -22,8 +22,8 @@ from captured import (
     wait_for_files,
 )
 
-from xdpcap.lab.frames import mixed_frames, numbered_frame
-from xdpcap.lab.traffic import Sender, send_frames
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab.traffic import Sender, send_frames
 from xdpcap.savefile.reader import read_packets
 
 # How late a rotation by the clock may come on a busy machine.

@@ -16,9 +16,9 @@ from observed import attached, numbers_in, promiscuity
 from places import NOBODY, directory_of_nobody, small_ext4
 from veth_namespaces import xdp_pass
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import TX_IPV4, numbered_frame
-from xdpcap.lab.traffic import blast, send_frames
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import TX_IPV4, numbered_frame
+from xdpcap.bench.lab.traffic import blast, send_frames
 
 KINDS = ("prog", "map", "link")
 FRAMES = [numbered_frame(60, number) for number in range(100)]

@@ -22,14 +22,13 @@ from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 from xdpcap.savefile.sink import FileSink
 
-import xdpcap
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import Sender, send_frames
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import Sender, send_frames
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.record import capture
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_packets
 
-PROGRAMS = Path(xdpcap.__file__).parent / "programs" / "objects"
 BARE = Path(__file__).parents[1] / "programs" / "redirect_bare.bpf.c"
 LENGTHS = [length for short in range(60, 201) for length in (short, 1514)]
 FRAMES = [numbered_frame(length, number) for number, length in enumerate(LENGTHS)]
@@ -103,7 +102,7 @@ def bare_program(directory: Path) -> Program:
 @in_receiver
 def test_headroom_and_metadata_never_shift_the_bytes(lab, tmp_path, variant, mode, frame_size):
     recorder = LibraryRecorder(lab, tmp_path / "a.pcapng", frame_size)
-    with Program(str(PROGRAMS / f"record_{variant}.bpf.o"), 1) as program:
+    with Program(str(OBJECTS / f"record_{variant}.bpf.o"), 1) as program:
         before_ns = time.time_ns()
         with recorder.attached(program, mode):
             send_frames(lab, FRAMES)
@@ -139,7 +138,7 @@ def test_metadata_of_an_earlier_packet_in_the_same_memory_is_not_believed(lab, t
     """Copy mode reuses frames as they are: what stands before a packet may be an old header."""
     recorder = LibraryRecorder(lab, tmp_path / "a.pcapng", ring=ring)
     sent = [numbered_frame(1514 if number % 2 else 60, number) for number in range(60)]
-    with Program(str(PROGRAMS / "record_plain.bpf.o"), 1) as ours, bare_program(tmp_path) as bare:
+    with Program(str(OBJECTS / "record_plain.bpf.o"), 1) as ours, bare_program(tmp_path) as bare:
         between_ns = []
         for turn in range(6):
             with Sender(lab) as sender, recorder.attached((ours, bare)[turn % 2], "native"):

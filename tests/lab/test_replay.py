@@ -16,8 +16,8 @@ from patience import PATIENCE
 from sending import SECOND_NS, Replay, pcap_file, timed_pcap
 from sniffing import Tcpdump
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import frame_number, mixed_frames, numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame
 
 TOP_SPEED = "--top-speed"
 

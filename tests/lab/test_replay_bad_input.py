@@ -14,8 +14,8 @@ from forked import ROOT
 from sending import Replay, pcap_file, timed_pcap
 
 from xdpcap import net
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 
 FRAMES = [numbered_frame(60, number) for number in range(100)]
 

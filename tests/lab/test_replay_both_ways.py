@@ -10,8 +10,8 @@ from captured import contents, of_queue, packets
 from sending import Replay, pcap_file
 from sniffing import Tcpdump
 
-from xdpcap.lab import Lab
-from xdpcap.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab import Lab
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 
 COUNT = 20_000
 # Near half a second for all of them, longer than the two starts are apart.

@@ -17,7 +17,7 @@ from packets import pcap
 from sending import Replay, Sent
 from sniffing import Tcpdump
 
-from xdpcap.lab import Lab
+from xdpcap.bench.lab import Lab
 from xdpcap.savefile.packet import Packet
 from xdpcap.savefile.pcapng import INTERFACE_DESCRIPTION
 from xdpcap.savefile.reader import DamageError, read_blocks, read_packets

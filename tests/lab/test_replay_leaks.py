@@ -16,8 +16,8 @@ from xdpcap.replay.plan import divide
 from xdpcap.replay.transmitter import Transmitter
 
 from xdpcap import net
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import mixed_frames, numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay import transmitter
 from xdpcap.replay.attachment import TxAttachment

@@ -19,9 +19,9 @@ from sending import Replay, pcap_file
 from sniffing import Tcpdump
 
 from xdpcap import net
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.host import kernel
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.replay.attachment import TxAttachment
 

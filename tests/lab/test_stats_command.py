@@ -17,9 +17,9 @@ from accounts import check_books
 from places import directory_of_nobody
 from recording import Recorder
 
-from xdpcap.lab import Lab, in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.programs.pinned_counters import BPFFS
 
 PINS = BPFFS / "xdpcap"

@@ -20,8 +20,8 @@ from elsewhere import nic_with_clock
 from places import directory_of_nobody
 from since import DRIVER_TIMES
 
-from xdpcap.lab.frames import frame_number, numbered_frame
-from xdpcap.lab.traffic import send_frames
+from xdpcap.bench.lab.frames import frame_number, numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.savefile.reader import read_blocks
 
 HOUR_NS = 3600 * 10**9

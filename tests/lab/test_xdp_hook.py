@@ -22,10 +22,10 @@ from observed import attached
 from xdpcap.programs.observer import Observer
 from xdpcap.programs.program import Program
 
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.errors import KernelError
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
-from xdpcap.lab.traffic import send_frames
 from xdpcap.programs.builds import observer, variants
 
 

@@ -18,10 +18,10 @@ from xdpcap.programs.program import Program, attached_program, program_name
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
+from xdpcap.bench.lab.frames import blasted_frame, numbered_frame
+from xdpcap.bench.lab.traffic import blast, send_frames
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.lab.frames import blasted_frame, numbered_frame
-from xdpcap.lab.traffic import blast, send_frames
 from xdpcap.programs.builds import variants
 
 UMEM_BYTES = 8 << 20

@@ -16,16 +16,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from refusals import accepted, refusal_of
-from xdpcap._simulate import Simulation
+from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.record.capture import STOPPED
 from xdpcap.savefile.sink import FileSink, choose_mode
 
-from xdpcap import bench_record
-from xdpcap.bench_record_report import make_bench_report
+from xdpcap.bench import record
+from xdpcap.bench.lab.frames import checksum, frame_number
+from xdpcap.bench.record_report import make_bench_report
+from xdpcap.bench.simulator import header, spread
+from xdpcap.bench.stages import StageAccount
 from xdpcap.cli.bench_record import bench_record_command, view
 from xdpcap.errors import XdpcapError
-from xdpcap.lab.frames import checksum, frame_number
 from xdpcap.options.bench_record import (
     IMIX,
     BenchRecordConfig,
@@ -35,8 +37,6 @@ from xdpcap.options.bench_record import (
 from xdpcap.options.units import MIB, UnitError
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.reader import read_blocks, read_packets
-from xdpcap.simulator import header, spread
-from xdpcap.stage_account import StageAccount
 
 # Enough for some rings, and few enough for a reader in Python.
 SHORT_S = 0.02
@@ -51,7 +51,7 @@ def measure(directory: Path, **options: Any) -> dict[str, Any]:
     """The report of a short simulation that keeps its files."""
     wanted = {"duration_s": SHORT_S, "keep": True, "umem_size_bytes": SMALL, **options}
     config = BenchRecordConfig(simulate="capture", output=str(directory), **wanted)
-    report = bench_record.bench_record_session(config, lambda line: None)
+    report = record.bench_record_session(config, lambda line: None)
     assert report["problems"] == []
     return report
 
@@ -216,13 +216,13 @@ def test_a_directory_that_is_nearly_full_is_refused_and_one_that_fills_up_ends_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = BenchRecordConfig(simulate="capture", output=str(tmp_path), umem_size_bytes=SMALL)
-    monkeypatch.setattr(bench_record, "_room_bytes", lambda *place: 1)
+    monkeypatch.setattr(record, "_room_bytes", lambda *place: 1)
     with pytest.raises(XdpcapError, match="only 1 B free"):
-        bench_record.bench_record_session(config, lambda line: None)
-    room = iter([bench_record.ROOM_BYTES, 1])
-    monkeypatch.setattr(bench_record, "_room_bytes", lambda *place: next(room))
+        record.bench_record_session(config, lambda line: None)
+    room = iter([record.ROOM_BYTES, 1])
+    monkeypatch.setattr(record, "_room_bytes", lambda *place: next(room))
     told: list[str] = []
-    report = bench_record.bench_record_session(config, told.append)
+    report = record.bench_record_session(config, told.append)
     assert report["seconds"] < 2
     assert told == [f"{tmp_path} is nearly full: ended after 0.1 s"]
     assert list(tmp_path.iterdir()) == []

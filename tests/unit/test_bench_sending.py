@@ -11,7 +11,7 @@ import pytest
 # Last: another build of the package may be the one under test.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from xdpcap._bench import clock_times
+from xdpcap.bench.pieces import clock_times
 
 from benchmarks.goals import MISSED, REACHED, UNDECIDED
 from benchmarks.machine import Activity
@@ -21,8 +21,8 @@ from benchmarks.sending.gaps import CLOCK
 from benchmarks.sending.programs import BARE, OURS, PACKETS, TCPREPLAY, write_capture
 from benchmarks.sending.report import Report, load
 from benchmarks.sending.results import GapSample, RateSample, Samples
+from xdpcap.bench.lab.frames import frame_number
 from xdpcap.errors import UsageError
-from xdpcap.lab.frames import frame_number
 from xdpcap.savefile.reader import read_packets
 
 QUIET = Activity(busy_s=2.5, steal=0.0, load=1.0)

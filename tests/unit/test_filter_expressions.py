@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from xdpcap.packets.filter.classic_bpf import Interpreter
 
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.packets.filter import SNAPLEN, compile_expression
 
 UDP = numbered_frame(120, 1)

@@ -13,7 +13,7 @@ from captured import contents
 from command_line import one_line, run
 from xdpcap.savefile.encode import RecordEncoder
 
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.packets.filter import compile_expression
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_blocks, read_packets

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from xdpcap.packets.filter.classic_bpf import OPCODES, Interpreter
 
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.packets.filter import compile_expression
 from xdpcap.packets.filter.assembler import TooFarError
 from xdpcap.packets.filter.translate import translate

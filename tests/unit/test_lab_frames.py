@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpcap.lab import frames
-from xdpcap.lab.frames import blasted_frame, frame_number, mixed_frames, numbered_frame
+from xdpcap.bench.lab import frames
+from xdpcap.bench.lab.frames import blasted_frame, frame_number, mixed_frames, numbered_frame
 
 NUMBERS = st.integers(0, 2**64 - 1)
 

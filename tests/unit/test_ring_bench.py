@@ -9,9 +9,9 @@ import pytest
 from command_line import one_line, run
 from refusals import accepted, refusal_of
 
+from xdpcap.bench.rings_report import DROPS, Moment, RingSample, between, total
 from xdpcap.cli.bench import SETTINGS, bench_command
 from xdpcap.options.bench_rings import RingBenchConfig
-from xdpcap.ring_bench_report import DROPS, Moment, RingSample, between, total
 
 GOOD = RingBenchConfig("eth1", "rx-drop")
 SEND = RingBenchConfig("eth1", "tx-only")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpcap.stage_account import BUSY, StageAccount, busiest, together
+from xdpcap.bench.stages import BUSY, StageAccount, busiest, together
 
 STAGES = ("peek", "encode", "reap", "write", "disk", "idle", "source")
 CPU = ("awake_cpu", "write_cpu", "disk_cpu", "idle_cpu", "source_cpu", "write_blocked")

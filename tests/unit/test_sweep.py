@@ -7,10 +7,10 @@ import io
 
 import pytest
 
+from xdpcap.bench.sweep_plot import check_plot, plot
 from xdpcap.errors import UsageError
 from xdpcap.options.sweep import COLUMNS, as_csv, combinations, parse_sweep
 from xdpcap.options.units import parse_size
-from xdpcap.sweep_plot import check_plot, plot
 
 SETTINGS = {"batch": ("batch", int), "frame-size": ("frame_size", parse_size)}
 

@@ -190,8 +190,8 @@ def _ui(config: RingBenchConfig) -> Any:
 
 def _measure(config: RingBenchConfig) -> None:
     # Imported here: --help and a usage error do not need the compiled modules.
+    from xdpcap.bench.rings import ring_bench_session
     from xdpcap.cli.ring_bench_view import opening, result_console, result_table, summary_line
-    from xdpcap.ring_bench import ring_bench_session
 
     report = ring_bench_session(config, _ui(config))
     if config.json:
@@ -207,15 +207,15 @@ def _measure(config: RingBenchConfig) -> None:
 def _sweep(
     config: RingBenchConfig, dimensions: list[Dimension], csv: str, plot: str | None
 ) -> None:
+    from xdpcap.bench.rings import ring_bench_session
     from xdpcap.cli.ring_bench_view import result_console, sweep_table
-    from xdpcap.ring_bench import ring_bench_session
 
     runs = [(words, replace(config, **fields)) for words, fields in combinations(dimensions)]
     # All of them are looked at before the first one takes its time.
     for _, one in runs:
         one.validate()
     if plot is not None:
-        from xdpcap.sweep_plot import check_plot
+        from xdpcap.bench.sweep_plot import check_plot
 
         check_plot(plot)
     if not Path(csv).parent.is_dir():
@@ -232,7 +232,7 @@ def _sweep(
     except OSError as exc:
         raise XdpcapError(f"--csv {csv}: {exc.strerror}") from None
     if plot is not None:
-        from xdpcap.sweep_plot import plot as draw
+        from xdpcap.bench.sweep_plot import plot as draw
 
         draw(plot, f"{config.mode} on {config.interface}", dimensions, rows)
     if config.json:

@@ -55,7 +55,7 @@ def bench_lab_command(directory: str | None, duration_s: float, as_json: bool) -
     packet; a NIC with zero-copy is faster.
     """
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.bench_lab import LabBenchConfig, lab_bench_session, machine
+    from xdpcap.bench.lab_run import LabBenchConfig, lab_bench_session, machine
 
     # Looked up only now: it is tried by writing, and a full disk must not keep --help away.
     config = LabBenchConfig(directory or _temporary(), duration_s)

@@ -116,7 +116,7 @@ def bench_record_command(**options: Any) -> None:
     config = BenchRecordConfig(**options)
     config.validate()
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.bench_record import bench_record_session
+    from xdpcap.bench.record import bench_record_session
 
     report = bench_record_session(config, complain)
     emit(json.dumps(report) + "\n" if config.json else "\n".join(view(report)) + "\n")

@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from xdpcap.bench.rings_report import DROPS, RingRate
 from xdpcap.options.sweep import Dimension
 from xdpcap.options.units import format_grouped, format_scaled
-from xdpcap.ring_bench_report import DROPS, RingRate
 
 # A table that goes into a file is as wide as it needs to be.
 FILE_WIDTH = 160

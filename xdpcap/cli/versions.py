@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
-from importlib.resources import files
 from pathlib import Path
+
+from xdpcap.programs.builds import OBJECTS
 
 
 def library_versions() -> dict[str, str]:
@@ -25,7 +26,7 @@ def bpf_cflags() -> list[str]:
     named after the host's target.
     """
     host = Path("/usr/include") / f"{platform.machine()}-linux-gnu"
-    found = [Path(str(files("xdpcap") / "programs" / "objects" / "include"))]
+    found = [OBJECTS / "include"]
     found += [host] if host.is_dir() else []
     return [f"-I{directory}" for directory in found]
 

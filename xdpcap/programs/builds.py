@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.resources import files
+from pathlib import Path
 
 from xdpcap.host import kernel
+
+# Compiled programs, and in `include` what users' own programs are compiled with.
+OBJECTS = Path(str(files("xdpcap"))) / "programs" / "objects"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Variant:
         """Where the object lies: in the installed package, or where the user has it."""
         if self.foreign:
             return self.object_name
-        return str(files("xdpcap") / "programs" / "objects" / self.object_name)
+        return str(OBJECTS / self.object_name)
 
     @property
     def stamps(self) -> bool:

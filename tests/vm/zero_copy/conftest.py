@@ -22,7 +22,7 @@ from observed import attached
 from recording import Recorder
 from sending import Replay
 
-from xdpcap.lab import Lab
+from xdpcap.bench.lab import Lab
 
 KERNEL = os.environ.get("XDPCAP_VM_KERNEL", "")
 KINDS = [kind for kind in os.environ.get("XDPCAP_VM_NICS", "").split(",") if kind]

@@ -19,9 +19,9 @@ from pathlib import Path
 from guests.nics import NICS
 
 from xdpcap import net
-from xdpcap.lab import in_netns, namespaces
-from xdpcap.lab.frames import RX_MAC, TX_MAC
-from xdpcap.lab.traffic import Sender
+from xdpcap.bench.lab import in_netns, namespaces
+from xdpcap.bench.lab.frames import RX_MAC, TX_MAC
+from xdpcap.bench.lab.traffic import Sender
 
 # igb's link is down for 2 to 3 s after each reset; emulated, and beside others, longer.
 CARRIER_TIMEOUT_S = 30.0

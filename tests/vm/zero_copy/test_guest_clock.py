@@ -20,9 +20,9 @@ from since import DRIVER_TIMES
 from xdpcap.host.clocks import Ahead, dynamic_clock
 
 from xdpcap import net
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
 from xdpcap.net import timestamping
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.net.timestamping import ReceiveStamping, Stamping

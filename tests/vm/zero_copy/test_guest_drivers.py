@@ -19,8 +19,8 @@ from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
 from xdpcap import net
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.programs.builds import variants
 
 FRAMES = 256

@@ -12,7 +12,7 @@ from observed import attached
 from sending import pcap_file
 from test_guest_record import check_in_order, received, record_all
 
-from xdpcap.lab.frames import TX_IPV4, checksum, numbered_frame
+from xdpcap.bench.lab.frames import TX_IPV4, checksum, numbered_frame
 
 FLOWS = 64
 

@@ -13,8 +13,8 @@ from forked import COMMAND, ROOT
 from nic_pair import NicPair, send
 from observed import attached
 
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
 
 TICK = re.compile(r"s rx0: ([\d ]+) packets,")
 

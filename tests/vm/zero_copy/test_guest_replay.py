@@ -8,7 +8,7 @@ from captured import contents
 from sending import pcap_file
 from test_guest_record import check_in_order, received
 
-from xdpcap.lab.frames import numbered_frame
+from xdpcap.bench.lab.frames import numbered_frame
 
 SMALL = ("--umem-size", "4MiB")
 

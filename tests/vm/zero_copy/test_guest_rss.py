@@ -11,8 +11,8 @@ from observed import attached
 from test_guest_record import record_all
 
 from xdpcap import net
-from xdpcap.lab import in_netns
-from xdpcap.lab.frames import checksum, numbered_frame
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import checksum, numbered_frame
 
 CONVERSATIONS = 48
 

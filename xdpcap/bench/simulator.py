@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from xdpcap._simulate import Simulation
+from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.bench_record import BenchRecordConfig, Sizes
 from xdpcap.options.frame_sizes import chosen_frame

@@ -25,11 +25,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xdpcap._bench import Workbench
+from xdpcap.bench.lab import Lab, in_netns, sweep
+from xdpcap.bench.lab.traffic import blast
+from xdpcap.bench.pieces import Workbench
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import privileges
-from xdpcap.lab import Lab, in_netns, sweep
-from xdpcap.lab.traffic import blast
 from xdpcap.options.bench_rings import idle_frame
 from xdpcap.options.frame_sizes import DEFAULT_FRAME
 from xdpcap.options.record import RecordConfig

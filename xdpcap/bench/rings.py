@@ -9,7 +9,8 @@ import time
 from typing import Any, Protocol
 
 from xdpcap import net
-from xdpcap._ringloop import RingLoop
+from xdpcap.bench.ring_loop import RingLoop
+from xdpcap.bench.rings_report import Moment, RingRate, RingSample, between, total
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
@@ -18,7 +19,6 @@ from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.record.attachment import Attachment
 from xdpcap.replay.attachment import TxAttachment
-from xdpcap.ring_bench_report import Moment, RingRate, RingSample, between, total
 from xdpcap.rings.xsk import Xsk
 
 JOIN_S = 5.0

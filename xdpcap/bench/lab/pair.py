@@ -20,10 +20,10 @@ from typing import Any
 from pyroute2 import Ethtool, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from xdpcap.bench.lab import namespaces
+from xdpcap.bench.lab.frames import RX_MAC, TX_MAC
+from xdpcap.bench.lab.namespaces import in_netns
 from xdpcap.errors import KernelError, UsageError
-from xdpcap.lab import namespaces
-from xdpcap.lab.frames import RX_MAC, TX_MAC
-from xdpcap.lab.namespaces import in_netns
 from xdpcap.net import netns
 
 RX_NAME, TX_NAME = "rx0", "tx0"

@@ -4,7 +4,7 @@ Tests, the demonstration and the benchmarks use it; a recording never does.  Not
 outside the two namespaces is touched.
 """
 
-from xdpcap.lab.namespaces import in_netns, sweep
-from xdpcap.lab.pair import Lab
+from xdpcap.bench.lab.namespaces import in_netns, sweep
+from xdpcap.bench.lab.pair import Lab
 
 __all__ = ["Lab", "in_netns", "sweep"]

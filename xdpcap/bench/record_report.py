@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xdpcap.bench.stages import StageAccount, busiest, together
 from xdpcap.options.bench_record import BenchRecordConfig, format_sizes
 from xdpcap.record.ledger import QueueAccount, reported_total, total
 from xdpcap.replay.startup import WIRE_OVERHEAD_BYTES
-from xdpcap.stage_account import StageAccount, busiest, together
 
 # What takes the worker's time, and what helps.
 STAGES = {

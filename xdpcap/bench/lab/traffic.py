@@ -23,21 +23,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from xdpcap._generator import Generator
+from xdpcap.bench.lab.frames import NUMBER_OFFSET, NUMBERED_RANGE, blasted_frame
+from xdpcap.bench.lab.generator import Generator
+from xdpcap.bench.lab.namespaces import in_netns
+from xdpcap.bench.lab.pair import TX_IFINDEX, TX_NAME, Lab
 from xdpcap.errors import UsageError
 from xdpcap.host import kernel
-from xdpcap.lab.frames import NUMBER_OFFSET, NUMBERED_RANGE, blasted_frame
-from xdpcap.lab.namespaces import in_netns
-from xdpcap.lab.pair import TX_IFINDEX, TX_NAME, Lab
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
 # BPF_F_TEST_XDP_LIVE_FRAMES.
 LIVE_FRAMES_SINCE = (5, 18)
 
-GENERATOR = Path(__file__).parent.parent / "programs" / "objects" / "generator.bpf.o"
+GENERATOR = OBJECTS / "generator.bpf.o"
 
 # Live frames lie in one page with the kernel's own state before them and the room for
 # an skb's tail after: 3408 bytes are left of 4096 (found by trying on 6.18; one byte

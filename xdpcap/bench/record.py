@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xdpcap import net
-from xdpcap.bench_record_report import make_bench_report
-from xdpcap.discard import DiscardOutput
+from xdpcap.bench.discard import DiscardOutput
+from xdpcap.bench.record_report import make_bench_report
+from xdpcap.bench.simulator import SimulatedRecorder
+from xdpcap.bench.stages import StageAccount
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.stage_times import StageTimes
@@ -31,8 +33,6 @@ from xdpcap.record.ledger import QueueAccount
 from xdpcap.record.outputs import Described, DirectoryOutput
 from xdpcap.record.worker import Worker
 from xdpcap.savefile.directory import check_directory
-from xdpcap.simulator import SimulatedRecorder
-from xdpcap.stage_account import StageAccount
 
 # How often it is looked whether there is still room for the files, and how much there must
 # be: a disk takes 200 MB meanwhile.
