@@ -13,14 +13,13 @@ import sys
 import threading
 import time
 
-from xdpcap.record.capture import Capture
-from xdpcap.savefile.sink import FileSink
-
 from xdpcap import net
 from xdpcap.host import privileges
 from xdpcap.options.record import RecordConfig
 from xdpcap.record.attachment import Attachment
+from xdpcap.record.capture import Capture
 from xdpcap.record.interface import SETTLE_S
+from xdpcap.savefile.sink import FileSink
 
 # The loop needs a sink to exist; no byte goes through it.
 SINK_BLOCK_BYTES = 4096

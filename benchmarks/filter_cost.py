@@ -19,12 +19,6 @@ from functools import partial
 from typing import Any
 
 import click
-from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap.programs.program import Program
-from xdpcap.programs.test_run import run_ns
-from xdpcap.rings.copy_rings import CopyRing
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from benchmarks import machine
 from benchmarks.noise import floor_of
@@ -43,8 +37,14 @@ from xdpcap.bench.lab.frames import (
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.units import MIB
 from xdpcap.packets.filter import PacketFilter, for_build
+from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.programs.builds import Variant, mirror_variants, variants
 from xdpcap.programs.dead_man import DeadMan
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_ns
+from xdpcap.rings.copy_rings import CopyRing
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 REPEAT = 1_000_000
 # As many as fit into the ring at either length, so that each of them is copied.

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pyroute2 import Ethtool
-from xdpcap.bench.lab.generator import Generator
 
 from benchmarks import machine
 from benchmarks.child import Child
@@ -18,6 +17,7 @@ from benchmarks.memory import touch
 from benchmarks.recorders import BenchmarkError, Place, Recorder
 from benchmarks.scratch import scratch
 from xdpcap.bench.lab.frames import NUMBER_OFFSET, blasted_frame
+from xdpcap.bench.lab.generator import Generator
 from xdpcap.bench.lab.namespaces import in_netns
 from xdpcap.bench.lab.pair import RX_NAME, TX_IFINDEX, Lab
 from xdpcap.bench.lab.traffic import GENERATOR

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from xdpcap.bench.pieces import Workbench
-from xdpcap.savefile.encode import RecordEncoder
-from xdpcap.savefile.sink import FileSink, choose_mode
 
 from benchmarks.pieces import (
     FORMATS,
@@ -26,8 +23,11 @@ from benchmarks.pieces import (
     of_size,
     tell,
 )
+from xdpcap.bench.pieces import Workbench
 from xdpcap.options.record import MEMORY_BLOCKS
+from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.reader import read_packets
+from xdpcap.savefile.sink import FileSink, choose_mode
 
 SIZES = (64, 512, 1514, 9000)
 SINK_SIZES = (64, 1514)

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from xdpcap.bench.pieces import Copier
-from xdpcap.packets.edit.rewrite import Rewriter
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.replay.plan import Pacer, divide
-from xdpcap.savefile.batch_reader import CaptureReader
-from xdpcap.savefile.encode import RecordEncoder
 
 from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, measured_longer, of_size, tell
 from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.pieces import Copier
+from xdpcap.packets.edit.rewrite import Rewriter
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.batches import BATCH_BYTES
+from xdpcap.replay.plan import Pacer, divide
+from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.encode import RecordEncoder
 
 SIZES = (64, 1514)
 ALIGN = 64  # of packets in a set (_packets.pyx)

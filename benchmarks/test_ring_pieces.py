@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
-from xdpcap.bench.pieces import Copier
-from xdpcap.rings.plain import PlainPool, PlainRing
 
 from benchmarks.pieces import LIMIT, measured_longer, tell
+from xdpcap.bench.pieces import Copier
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordConfig
+from xdpcap.rings.plain import PlainPool, PlainRing
 
 CONFIG = RecordConfig(("bench0",), output="nowhere")
 FRAME_BYTES = chosen_frame(CONFIG.frame_size)

@@ -10,13 +10,13 @@ from typing import Any
 
 from forked import ROOT
 from recording import Result
-from xdpcap.programs.program import Attached, attached_program
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import frame_number
 from xdpcap.bench.lab.traffic import LIVE_FRAMES_SINCE
 from xdpcap.host import kernel
 from xdpcap.net import get_link
+from xdpcap.programs.program import Attached, attached_program
 from xdpcap.savefile.reader import read_packets
 
 

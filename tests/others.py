@@ -9,13 +9,12 @@ import platform
 import subprocess
 from pathlib import Path
 
-from xdpcap.programs.libxdp_dispatcher import Dispatcher
-
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import XdpcapError
 from xdpcap.programs import libxdp_dispatcher
 from xdpcap.programs.builds import bare
+from xdpcap.programs.libxdp_dispatcher import Dispatcher
 
 SOURCE = Path(__file__).parent / "programs" / "count_and_pass.bpf.c"
 PINS = Path("/sys/fs/bpf/xdp")

@@ -20,9 +20,9 @@ from typing import Any
 
 import forked
 from patience import PATIENCE
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.programs.program import attached_program
 
 # What the command prints on standard error once packets are taken.
 READY = b"xdpcap: recording "

@@ -14,7 +14,7 @@ from typing import Any
 
 from screens import Memory
 
-from xdpcap.cli.ui import TerminalUi
+from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.options.record import RecordConfig
 from xdpcap.record.ledger import QueueAccount, reported_total, total
 from xdpcap.record.startup import QueueVerdict, Verdict

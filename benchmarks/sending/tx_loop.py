@@ -12,15 +12,14 @@ import signal
 import sys
 import threading
 
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.replay.plan import divide
-from xdpcap.replay.transmitter import Transmitter
-
 from benchmarks.recorders import BenchmarkError
 from xdpcap import net
 from xdpcap.host import privileges
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.attachment import TxAttachment
+from xdpcap.replay.plan import divide
+from xdpcap.replay.transmitter import Transmitter
 from xdpcap.savefile.reader import read_packets
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES, ETHERNET, RAW_IP, REFUSED, is_capture, is_refused
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
 
 from xdpcap.errors import UsageError
+from xdpcap.packets.packet_set import PacketSet
+from xdpcap.savefile.batch_reader import CaptureReader
 from xdpcap.savefile.input_file import open_source
 from xdpcap.savefile.reader import DamageError, read_packets
 

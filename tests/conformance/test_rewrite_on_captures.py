@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from corpus import CAPTURES
+
+from xdpcap.errors import UsageError
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.flow import hash_of
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.savefile.batch_reader import CaptureReader
-
-from xdpcap.errors import UsageError
 from xdpcap.savefile.input_file import open_source
 
 MACS = bytes.fromhex("020000000001020000000002")

@@ -15,9 +15,9 @@ import pytest
 from accounts import Wire, in_file
 from captured import numbers
 from patience import PATIENCE
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import Lab, in_netns
+from xdpcap.programs.program import attached_program
 
 READY = "xdpcap: measuring "
 COMMAND = ["bench", "record", "-i", "rx0", "--json"]

@@ -13,15 +13,16 @@ from captured import contents
 from inside import in_receiver
 from since import FRAGS
 from sniffing import Tcpdump
-from test_program import PROGRAMS, QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
-from xdpcap.programs.program import Program
-from xdpcap.programs.test_run import run_once
+from test_program import QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import PacketFilter
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.programs.dead_man import DeadMan
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_once
 
 TIMEOUT_S = 0.5
 XDP_DROP = 1  # of linux/bpf.h
@@ -98,7 +99,7 @@ def test_a_recorder_that_runs_renews_for_longer_than_the_interval(lab, record):
 def test_the_program_passes_when_the_word_is_too_old_and_takes_again_when_it_is_renewed(
     lab, variant
 ):
-    path = str(PROGRAMS / f"record_{variant}.bpf.o")
+    path = str(OBJECTS / f"record_{variant}.bpf.o")
 
     def action(program: Program) -> int:
         return run_once(program, bytes(60), ifindex=lab.rx_ifindex).action
@@ -123,7 +124,7 @@ def test_the_program_passes_when_the_word_is_too_old_and_takes_again_when_it_is_
 @FRAGS
 @in_receiver
 def test_a_word_that_is_too_old_passes_what_a_filter_would_take_or_drop(lab):
-    path = str(PROGRAMS / "record_frags.bpf.o")
+    path = str(OBJECTS / "record_frags.bpf.o")
     options = PacketFilter("tcp", "drop").program_options(path)
     udp = numbered_frame(60, 1)
     tcp = udp[:23] + b"\x06" + udp[24:]
@@ -142,10 +143,10 @@ def test_a_word_that_is_too_old_passes_what_a_filter_would_take_or_drop(lab):
 
 @in_receiver
 def test_without_the_option_the_program_has_no_map_for_it(lab):
-    with Program(str(PROGRAMS / "record_frags.bpf.o"), QUEUES) as program:
+    with Program(str(OBJECTS / "record_frags.bpf.o"), QUEUES) as program:
         assert program.alive_fd < 0
 
 
 def test_the_legacy_build_has_no_handle():
     with pytest.raises(UsageError, match="no dead man's handle"):
-        Program(str(PROGRAMS / "record_legacy.bpf.o"), QUEUES, dead_man_ms=500)
+        Program(str(OBJECTS / "record_legacy.bpf.o"), QUEUES, dead_man_ms=500)

@@ -21,13 +21,13 @@ from others import (
     where_freplace_loads,
 )
 from recording import Recorder
-from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, leave
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.programs import pinned_counters
 from xdpcap.programs.builds import bare
 from xdpcap.programs.dispatcher_guardian import unpin
+from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, leave
 
 # A user's program with a name of its own, which an earlier recording's is known by no other way.
 MINE = """

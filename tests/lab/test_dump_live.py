@@ -17,7 +17,6 @@ from observed import attached, promiscuity
 from since import DRIVER_TAGS
 from sniffing import Tcpdump
 from tagging import send_skbs, tag_what_leaves, tagged
-from xdpcap.programs.program import Attached
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, udp
@@ -25,6 +24,7 @@ from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.inspect import live_source
 from xdpcap.inspect.live_source import LiveSource
 from xdpcap.options.dump import DumpConfig
+from xdpcap.programs.program import Attached
 
 # What is promised is 100 ms; a test machine may be busy as well.
 SOON_S = 1.0

@@ -16,20 +16,20 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from inside import in_receiver
 from since import MULTI_BUFFER
-from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap.programs.counters import Verdicts
-from xdpcap.programs.program import Program
-from xdpcap.programs.test_run import run_action, run_once
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.packets.filter import PacketFilter, compile_expression
+from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.packets.filter.splice import spliced
 from xdpcap.packets.filter.translate import Insn, translate
 from xdpcap.programs.builds import OBJECTS
+from xdpcap.programs.counters import Verdicts
+from xdpcap.programs.program import Program
+from xdpcap.programs.test_run import run_action, run_once
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 from xdpcap.savefile.reader import read_packets
 
 # enum xdp_action of linux/bpf.h.

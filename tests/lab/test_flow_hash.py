@@ -15,13 +15,13 @@ from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 from since import FRAGS
 from toeplitz import symmetric_hash
+
+from xdpcap.errors import UsageError
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.programs.program import Program
 from xdpcap.programs.test_run import run_once
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
-
-from xdpcap.errors import UsageError
-from xdpcap.programs.builds import OBJECTS
 
 pytestmark = FRAGS
 

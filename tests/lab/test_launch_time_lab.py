@@ -14,21 +14,21 @@ import pytest
 from captured import contents
 from sending import Replay, pcap_file
 from since import since
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.programs.program import attached_program
-from xdpcap.replay.plan import Pacer, divide
-from xdpcap.replay.transmitter import DONE, Transmitter
-from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.packet_set import PacketSet
+from xdpcap.programs.program import attached_program
 from xdpcap.replay import attachment, launch_time
 from xdpcap.replay.attachment import TxAttachment
+from xdpcap.replay.plan import Pacer, divide
+from xdpcap.replay.transmitter import DONE, Transmitter
+from xdpcap.rings.tx_metadata import MetadataUmem, MetadataXsk
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 pytestmark = since((6, 15), "launch times")
 

@@ -12,18 +12,18 @@ from contextlib import closing, contextmanager
 
 import pytest
 from inside import in_receiver
-from xdpcap.inspect.live_rings import HOLD_NS, RingLook
-from xdpcap.programs.nic_program import NicProgram
-from xdpcap.rings.copy_rings import CopyRing
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.host import kernel
 from xdpcap.inspect.file_source import Seen
+from xdpcap.inspect.live_rings import HOLD_NS, RingLook
 from xdpcap.inspect.live_source import LiveSource
 from xdpcap.options.dump import DumpConfig
 from xdpcap.programs.builds import nic
+from xdpcap.programs.nic_program import NicProgram
 from xdpcap.record import nic_attachment
+from xdpcap.rings.copy_rings import CopyRing
 
 LENGTHS = (60, 99, 100, 101, 1514)
 

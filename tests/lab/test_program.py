@@ -14,15 +14,15 @@ import pytest
 from abi import CONSTANTS, META, read_meta
 from inside import in_receiver
 from since import FRAGS, TAI, TEST_RUN
+
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.programs.builds import OBJECTS
 from xdpcap.programs.counters import Verdicts
 from xdpcap.programs.program import Program, attached_program
 from xdpcap.programs.test_run import run_once
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
-
-from xdpcap.bench.lab.frames import numbered_frame
-from xdpcap.errors import KernelError, UsageError, XdpcapError
-from xdpcap.programs.builds import OBJECTS
 
 # enum xdp_action of linux/bpf.h.
 XDP_PASS, XDP_REDIRECT = 2, 4

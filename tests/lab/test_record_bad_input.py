@@ -13,11 +13,11 @@ from elsewhere import kernel_without_af_xdp, older_kernel
 from forked import ROOT
 from places import small_tmpfs
 from veth_namespaces import add_veth
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.host import privileges
 from xdpcap.net import get_link
+from xdpcap.programs.program import attached_program
 
 PR_CAPBSET_DROP = 24
 DAC_OVERRIDE, DAC_READ_SEARCH = 1, 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 
 from recording import Result
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
+from xdpcap.programs.program import attached_program
 from xdpcap.savefile.reader import read_packets
 
 

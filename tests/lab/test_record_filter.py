@@ -11,12 +11,12 @@ from accounts import check_books
 from captured import contents
 from corpus import capture_path
 from since import MULTI_BUFFER
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import TX_IPV4, numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.packets.filter import compile_expression
+from xdpcap.programs.program import attached_program
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 INTERFACE_DESCRIPTION = 1

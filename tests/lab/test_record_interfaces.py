@@ -11,11 +11,11 @@ from accounts import Wire, check_books
 from captured import contents, numbers, of_queue, packets, statistics
 from corpus import capture_path, read_manifest
 from veth_namespaces import add_veth
-from xdpcap.programs.program import attached_program
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import longest_frame, send_frames
+from xdpcap.programs.program import attached_program
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 

@@ -16,18 +16,18 @@ from captured import contents, packets
 from elsewhere import older_kernel
 from inside import in_receiver
 from patience import PATIENCE
-from xdpcap.programs.program import Program
-from xdpcap.record.capture import Capture
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
-from xdpcap.savefile.sink import FileSink
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import Sender, send_frames
 from xdpcap.programs.builds import OBJECTS
+from xdpcap.programs.program import Program
 from xdpcap.record import capture
+from xdpcap.record.capture import Capture
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 from xdpcap.savefile import headers
 from xdpcap.savefile.reader import read_packets
+from xdpcap.savefile.sink import FileSink
 
 BARE = Path(__file__).parents[1] / "programs" / "redirect_bare.bpf.c"
 LENGTHS = [length for short in range(60, 201) for length in (short, 1514)]

@@ -11,16 +11,16 @@ import os
 import pytest
 from packets import packet_set
 from sending import Replay, pcap_file
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.replay.plan import divide
-from xdpcap.replay.transmitter import Transmitter
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.options.replay import ReplayConfig
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay import transmitter
 from xdpcap.replay.attachment import TxAttachment
+from xdpcap.replay.plan import divide
+from xdpcap.replay.transmitter import Transmitter
 
 TOP_SPEED = "--top-speed"
 

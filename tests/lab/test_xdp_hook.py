@@ -19,14 +19,14 @@ from accounts import check_books
 from captured import contents, packets
 from compiling import PROGRAMS, compiled
 from observed import attached
-from xdpcap.programs.observer import Observer
-from xdpcap.programs.program import Program
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.errors import KernelError
 from xdpcap.programs.builds import observer, variants
+from xdpcap.programs.observer import Observer
+from xdpcap.programs.program import Program
 
 
 def plain_program() -> Program:

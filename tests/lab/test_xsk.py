@@ -14,15 +14,15 @@ from inside import in_receiver
 from patience import PATIENCE
 from pyroute2 import IPRoute
 from since import MULTI_BUFFER
-from xdpcap.programs.program import Program, attached_program, program_name
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from xdpcap.bench.lab.frames import blasted_frame, numbered_frame
 from xdpcap.bench.lab.traffic import blast, send_frames
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.programs.builds import variants
+from xdpcap.programs.program import Program, attached_program, program_name
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 UMEM_BYTES = 8 << 20
 RING = 4096

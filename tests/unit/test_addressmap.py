@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap.packets.edit.address_map import AddressMap
 
 from xdpcap.options.rewrite import parse_rules
+from xdpcap.packets.edit.address_map import AddressMap
 
 SEEDS = st.integers(0, (1 << 63) - 1)
 

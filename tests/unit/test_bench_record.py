@@ -16,18 +16,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from refusals import accepted, refusal_of
-from xdpcap.bench.simulated_rings import Simulation
-from xdpcap.host.stage_times import StageTimes
-from xdpcap.record.capture import STOPPED
-from xdpcap.savefile.sink import FileSink, choose_mode
 
 from xdpcap.bench import record
 from xdpcap.bench.lab.frames import checksum, frame_number
 from xdpcap.bench.record_report import make_bench_report
+from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.bench.simulator import header, spread
 from xdpcap.bench.stages import StageAccount
 from xdpcap.cli.bench_record import bench_record_command, view
 from xdpcap.errors import XdpcapError
+from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.bench_record import (
     IMIX,
     BenchRecordConfig,
@@ -35,8 +33,10 @@ from xdpcap.options.bench_record import (
     parse_sizes,
 )
 from xdpcap.options.units import MIB, UnitError
+from xdpcap.record.capture import STOPPED
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.reader import read_blocks, read_packets
+from xdpcap.savefile.sink import FileSink, choose_mode
 
 # Enough for some rings, and few enough for a reader in Python.
 SHORT_S = 0.02

@@ -11,8 +11,6 @@ import pytest
 # Last: another build of the package may be the one under test.
 sys.path.append(str(Path(__file__).parents[2]))
 
-from xdpcap.bench.pieces import clock_times
-
 from benchmarks.goals import MISSED, REACHED, UNDECIDED
 from benchmarks.machine import Activity
 from benchmarks.recorders import BenchmarkError
@@ -22,6 +20,7 @@ from benchmarks.sending.programs import BARE, OURS, PACKETS, TCPREPLAY, write_ca
 from benchmarks.sending.report import Report, load
 from benchmarks.sending.results import GapSample, RateSample, Samples
 from xdpcap.bench.lab.frames import frame_number
+from xdpcap.bench.pieces import clock_times
 from xdpcap.errors import UsageError
 from xdpcap.savefile.reader import read_packets
 

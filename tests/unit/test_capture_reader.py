@@ -9,11 +9,11 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
 
 from xdpcap.errors import UsageError
+from xdpcap.packets.packet_set import PacketSet
 from xdpcap.savefile import headers
+from xdpcap.savefile.batch_reader import CaptureReader
 from xdpcap.savefile.reader import read_packets
 
 MACS = bytes.fromhex("020000000001020000000002")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from xdpcap.cli.glyphs import FULL, PLAIN, Glyphs, glyphs_for
-from xdpcap.cli.live import LAYOUTS, Moment, clock_text, live_view, visible_accounts
 from xdpcap.cli.rates import Rate, RateMeter
+from xdpcap.cli.record_live import LAYOUTS, Moment, clock_text, live_view, visible_accounts
 from xdpcap.record.ledger import QueueAccount, total
 
 FILE = "captures/eth0-q1-20261121T093000.123456789Z-000001.pcapng.part"

@@ -9,8 +9,8 @@ import pytest
 from recordings import CONFIG, account, report, screen, tick, verdict
 from screens import COLOUR, Gone, drive, drive_on_terminal
 
+from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.cli.terminal import StderrConsole
-from xdpcap.cli.ui import TerminalUi
 
 
 def test_on_a_terminal_messages_stand_above_the_table_and_the_summary_replaces_it() -> None:

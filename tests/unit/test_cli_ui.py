@@ -9,7 +9,7 @@ import os
 import pytest
 from recordings import CONFIG, account, report, screen, tick, verdict
 
-from xdpcap.cli.ui import TerminalUi
+from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.record.startup import QueueVerdict, Spoiler
 
 

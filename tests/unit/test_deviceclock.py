@@ -7,9 +7,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from xdpcap.host.clocks import Ahead, best_offset, dynamic_clock, measured_offset
 
 from xdpcap.errors import KernelError
+from xdpcap.host.clocks import Ahead, best_offset, dynamic_clock, measured_offset
 
 DAY_NS = 86_400 * 10**9
 

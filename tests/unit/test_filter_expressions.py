@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from xdpcap.packets.filter.classic_bpf import Interpreter
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import SNAPLEN, compile_expression
+from xdpcap.packets.filter.classic_bpf import Interpreter
 
 UDP = numbered_frame(120, 1)
 RET_K = 0x06

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from captured import contents
 from command_line import one_line, run
-from xdpcap.savefile.encode import RecordEncoder
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.packets.filter import compile_expression
 from xdpcap.savefile import headers
+from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.reader import read_blocks, read_packets
 
 UDP = [numbered_frame(60 + number, number) for number in range(20)]

@@ -7,12 +7,12 @@ from classic import ACCEPT, EXPRESSIONS, PACKETS, PROGRAMS, REJECT, RETURN_A, pa
 from ebpf_machine import Machine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from xdpcap.packets.filter.classic_bpf import OPCODES, Interpreter
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import compile_expression
 from xdpcap.packets.filter.assembler import TooFarError
+from xdpcap.packets.filter.classic_bpf import OPCODES, Interpreter
 from xdpcap.packets.filter.translate import translate
 
 # The verifier wants an end to the loop over headers.

@@ -23,6 +23,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, STP, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
+
 from xdpcap.packets.flow import hash_of
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.plan import divide

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from packets import ICMP, TCP, UDP, arp, ip_packet, pcap
 from screens import drive
-from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap.savefile.packet_reader import LookReader
 
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import compile_expression
+from xdpcap.packets.filter.classic_bpf import Interpreter
+from xdpcap.savefile.packet_reader import LookReader
 
 A, B = "192.0.2.1", "198.51.100.7"
 MIXED = [

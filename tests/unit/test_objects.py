@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from compiling import compiled_text
-from xdpcap.programs.object_file import Examined, examine
 
 from xdpcap.errors import UsageError
+from xdpcap.programs.object_file import Examined, examine
 
 
 def a_map(name: str = "xsks_map", kind: str = "XSKMAP", value: str = "__u32") -> str:

@@ -7,6 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.plan import Pacer, select, wire_bits_of
 

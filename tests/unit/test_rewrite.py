@@ -23,6 +23,7 @@ from scapy.layers.inet6 import (
 )  # fmt: skip
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
+
 from xdpcap.packets.edit.address_map import AddressMap
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.flow import hash_of

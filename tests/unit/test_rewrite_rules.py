@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from xdpcap.packets.edit.rewrite import Rewriter
 
 from xdpcap.errors import UsageError
 from xdpcap.options.addresses import VlanEdit
 from xdpcap.options.rewrite import RewriteRules, parse_rules
+from xdpcap.packets.edit.rewrite import Rewriter
 
 
 def test_nothing_asked_for_is_nothing_to_do():

@@ -7,6 +7,7 @@ from collections import deque
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xdpcap.rings.plain import PlainPool, PlainRing
 
 SIZE = 8

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from xdpcap.savefile.encode import RecordEncoder
 
 from xdpcap.savefile import headers
+from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.reader import read_packets
 
 # 2026-11-21T09:30:00.123456789Z; its lower 32 bits are not those of the seconds.

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from packets import ACK, ICMP, SYN, TCP, UDP, arp, ethernet, ip_packet, packet_set
+
+from xdpcap.errors import XdpcapError
 from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread
 from xdpcap.packets.conversations import FlowSides
 from xdpcap.packets.packet_set import PacketSet
-
-from xdpcap.errors import XdpcapError
 
 A, B = "192.0.2.1", "198.51.100.7"
 SIX_A, SIX_B = "2001:db8::1", "2001:db8:1::1"

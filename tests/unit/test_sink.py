@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from xdpcap.savefile.encode import RecordEncoder
-from xdpcap.savefile.sink import FileSink, FinishedFile, choose_mode
 
 from xdpcap.errors import UsageError
+from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.headers import pcap_header
 from xdpcap.savefile.reader import read_packets
+from xdpcap.savefile.sink import FileSink, FinishedFile, choose_mode
 
 BLOCK = 4096
 HEADER = pcap_header(0)

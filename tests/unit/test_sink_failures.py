@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from xdpcap.savefile.encode import RecordEncoder
-from xdpcap.savefile.sink import FileSink, StreamLock, choose_mode
 
+from xdpcap.savefile.encode import RecordEncoder
 from xdpcap.savefile.headers import pcap_header
 from xdpcap.savefile.reader import read_packets
+from xdpcap.savefile.sink import FileSink, StreamLock, choose_mode
 
 BLOCK = 4096
 HEADER = pcap_header(0)

@@ -6,6 +6,7 @@ import ctypes
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from xdpcap.rings.tx_metadata import encode
 
 XDP_TXMD_FLAGS_LAUNCH_TIME = 1 << 2

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from xdpcap.errors import UsageError
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 2047, 3000, 8192, 65536])

@@ -130,6 +130,6 @@ def as_config(
 def _sum_up(ledger: QueueAccount) -> None:
     """tcpdump's closing lines, on standard error."""
     # Imported here: rich takes a while, and a file needs none of it.
-    from xdpcap.cli.closing import closing_lines
+    from xdpcap.cli.record_closing import closing_lines
 
     remark("\n".join(closing_lines(ledger.reported())))

@@ -334,8 +334,8 @@ def record_command(
     config = config_of(expression, filter, filter_file, **options)
     _check(config)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
+    from xdpcap.cli.record_ui import TerminalUi
     from xdpcap.cli.terminal import run_to_exit
-    from xdpcap.cli.ui import TerminalUi
     from xdpcap.record.session import record_session
 
     ui = TerminalUi(config)

@@ -24,8 +24,8 @@ from xdpcap.cli.columns import (
     widths_of,
 )
 from xdpcap.cli.glyphs import Glyphs
-from xdpcap.cli.live import clock_text, status_line
-from xdpcap.cli.opening import headline, labelled, warning_lines
+from xdpcap.cli.record_live import clock_text, status_line
+from xdpcap.cli.record_opening import headline, labelled, warning_lines
 from xdpcap.options.units import (
     format_bytes,
     format_grouped,

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from xdpcap.cli.columns import pick_layout, queue_label, queue_title, ruled_table, widths_of
 from xdpcap.cli.glyphs import Glyphs
-from xdpcap.cli.live import clock_text
+from xdpcap.cli.record_live import clock_text
 from xdpcap.options.units import format_grouped
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from elsewhere import lent_clock
 from nic_pair import ip, send
 from observed import attached
 from since import DRIVER_TIMES
-from xdpcap.host.clocks import Ahead, dynamic_clock
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError
+from xdpcap.host.clocks import Ahead, dynamic_clock
 from xdpcap.net import timestamping
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.net.timestamping import ReceiveStamping, Stamping

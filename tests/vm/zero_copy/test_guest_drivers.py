@@ -14,14 +14,14 @@ from nic_pair import NicPair, send
 from observed import attached
 from patience import PATIENCE
 from test_guest_record import check_in_order, record_all
-from xdpcap.programs.program import Program
-from xdpcap.rings.umem import Umem
-from xdpcap.rings.xsk import Xsk
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.programs.builds import variants
+from xdpcap.programs.program import Program
+from xdpcap.rings.umem import Umem
+from xdpcap.rings.xsk import Xsk
 
 FRAMES = 256
 

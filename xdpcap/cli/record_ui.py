@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from xdpcap.cli.closing import closing_view, loss_lines
-from xdpcap.cli.live import LOSSES, Moment, live_view
-from xdpcap.cli.opening import verdict_lines
 from xdpcap.cli.rates import Key, RateMeter, key_of
+from xdpcap.cli.record_closing import closing_view, loss_lines
+from xdpcap.cli.record_live import LOSSES, Moment, live_view
+from xdpcap.cli.record_opening import verdict_lines
 from xdpcap.cli.terminal import SessionTerminal, survives
 from xdpcap.options.record import RecordConfig
 from xdpcap.options.units import format_grouped, format_scaled

@@ -23,7 +23,7 @@ from xdpcap.cli.columns import (
     widths_of,
 )
 from xdpcap.cli.glyphs import Glyphs
-from xdpcap.cli.live import clock_text
+from xdpcap.cli.record_live import clock_text
 from xdpcap.options.units import format_bytes, format_grouped, format_scaled
 
 Account = Mapping[str, Any]
