@@ -1,3 +1,3 @@
-"""Measurements of the rings, of the recorder and of a machine, with the lab and the simulator;
-imports everything but cli.
+"""Measurements of rings, recorder and machine, with the simulator and the lab; imports errors,
+host, net, options, programs, record, replay, rings and savefile.
 """

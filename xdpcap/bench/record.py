@@ -22,7 +22,7 @@ from xdpcap.bench.stages import StageAccount
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.stage_times import StageTimes
-from xdpcap.host.wakeups import Events
+from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.bench_record import BenchRecordConfig
 from xdpcap.options.record import RecordConfig
@@ -97,20 +97,20 @@ class _Watch:
     """Waits out the time of a measurement."""
 
     def __init__(
-        self, config: BenchRecordConfig, events: Events, tell: Callable[[str], None]
+        self, config: BenchRecordConfig, wakeups: Wakeups, tell: Callable[[str], None]
     ) -> None:
         self._config = config
-        self._events = events
+        self._wakeups = wakeups
         self._tell = tell
 
     def wait(self, over: Callable[[], bool], directory: str | None, in_memory: bool) -> None:
         """Return when the time is up, after a signal, when `over` says so or room runs out."""
         begun = time.monotonic()
-        while not self._events.stopped and not over():
+        while not self._wakeups.stopped and not over():
             left_s = begun + self._config.duration_s - time.monotonic()
             if left_s <= 0:
                 return
-            self._events.wait(min(left_s, LOOK_S))
+            self._wakeups.wait(min(left_s, LOOK_S))
             if directory is not None and _room_bytes(directory, in_memory) < ROOM_BYTES:
                 elapsed_s = time.monotonic() - begun
                 self._tell(f"{self._config.output} is nearly full: ended after {elapsed_s:.1f} s")
@@ -134,8 +134,8 @@ def _simulated(
 ) -> dict[str, Any]:
     require_memory(config.record_config(config.output), len(config.queues or (0,)))
     directory = stack.enter_context(_place(config, tell))
-    events = stack.enter_context(Events())
-    recorder = SimulatedRecorder(config, directory, events.notify)
+    wakeups = stack.enter_context(Wakeups())
+    recorder = SimulatedRecorder(config, directory, wakeups.notify)
     workers = recorder.workers
     in_memory = any(worker.in_memory for worker in workers)
     try:
@@ -147,7 +147,7 @@ def _simulated(
         raise
     for worker in workers:
         worker.start()
-    watch = _Watch(config, events, tell)
+    watch = _Watch(config, wakeups, tell)
     watch.wait(lambda: any(worker.error for worker in workers), directory, in_memory)
     for worker in workers:
         worker.request_stop()
@@ -181,8 +181,8 @@ def _recorded(
     directory = stack.enter_context(_place(config, tell)) if config.writes else ""
     output = _open_output(config, directory, link, tell)
     stack.callback(output.finish, ())
-    events = stack.enter_context(Events())
-    recorder = _make_recorder(config.record_config(directory), link, output, events, stack)
+    wakeups = stack.enter_context(Wakeups())
+    recorder = _make_recorder(config.record_config(directory), link, output, wakeups, stack)
     in_memory = any(worker.in_memory for worker in recorder.workers)
     if config.writes:
         _require_room(directory, in_memory)
@@ -190,7 +190,7 @@ def _recorded(
         worker.measure()
     recorder.start()
     tell(f"measuring {link.name} for {config.duration_s:g} s; Ctrl-C ends it early")
-    watch = _Watch(config, events, tell)
+    watch = _Watch(config, wakeups, tell)
     watch.wait(lambda: bool(recorder.errors), directory or None, in_memory)
     report = _finish(config, recorder, output)
     if recorder.hung:
@@ -216,7 +216,7 @@ def _make_recorder(
     config: RecordConfig,
     link: net.Link,
     output: DirectoryOutput | DiscardOutput,
-    events: Events,
+    wakeups: Wakeups,
     stack: contextlib.ExitStack,
 ) -> InterfaceRecorder:
     # Read before attaching: virtio_net shows more queues while a program is on.
@@ -227,7 +227,7 @@ def _make_recorder(
     stack.callback(attachment.close)
     if isinstance(output, DirectoryOutput):
         output.describe([Described(link, attachment.comments, attachment.tsoffset_s)])
-    recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=events.notify)
+    recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=wakeups.notify)
     stack.callback(_abort, recorder)
     return recorder
 

@@ -14,7 +14,7 @@ from xdpcap.bench.rings_report import Moment, RingRate, RingSample, between, tot
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
-from xdpcap.host.wakeups import Events
+from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.record.attachment import Attachment
@@ -113,7 +113,7 @@ class _Session:
         privileges.raise_memlock()
         link = self._admit()
         queues = net.choose_queues(link.name, config.queues)
-        events = self._stack.enter_context(Events())
+        wakeups = self._stack.enter_context(Wakeups())
         attachment = self._attach(link, queues)
         about = self._about(link, attachment)
         self._ui.begin(about)
@@ -125,7 +125,7 @@ class _Session:
             loop.start()
         if isinstance(attachment, Attachment):
             attachment.start()
-        return self._measure(events, about)
+        return self._measure(wakeups, about)
 
     def _admit(self) -> net.Link:
         config = self._config
@@ -183,15 +183,15 @@ class _Session:
         rows = [loop.sample() for loop in self._loops]
         return Moment(time.monotonic(), machine_busy_s(), rows)
 
-    def _measure(self, events: Events, about: dict[str, Any]) -> dict[str, Any]:
+    def _measure(self, wakeups: Wakeups, about: dict[str, Any]) -> dict[str, Any]:
         config = self._config
         first = last = self._moment()
         end_s = first.at_s + config.duration_s
-        while not events.stopped and not any(loop.ended.is_set() for loop in self._loops):
+        while not wakeups.stopped and not any(loop.ended.is_set() for loop in self._loops):
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 break
-            events.wait(min(config.interval_s, left_s))
+            wakeups.wait(min(config.interval_s, left_s))
             now = self._moment()
             rates = [rate for _, rate in between(last, now, config.ring_size)]
             self._ui.tick(total(rates), now.at_s - first.at_s)

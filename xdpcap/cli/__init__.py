@@ -1,4 +1,5 @@
-"""The command line: options become a configuration, a session runs it, its code is the exit code.
+"""The command line: commands, live tables and closing reports; imports bench, errors, inspect,
+net, options, programs, record, replay and savefile.
 
 Whatever goes wrong ends here as one line on standard error: 0 done, 1 failed
 while running, 2 asked wrongly, 130 interrupted. A traceback is shown for

@@ -1,1 +1,3 @@
-"""This machine and this process: kernel, rights, clocks, CPU time, wake-ups; imports errors."""
+"""This machine and this process: kernel, rights, clocks, CPU time, threads, wake-ups; imports
+errors.
+"""

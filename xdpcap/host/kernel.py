@@ -8,6 +8,7 @@ says, and works without it.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import socket
@@ -73,8 +74,20 @@ def af_xdp_available() -> bool:
 
 def cpu_ids() -> int:
     """One more than the highest number that a CPU of this machine can have (nr_cpu_ids)."""
-    possible = Path("/sys/devices/system/cpu/possible").read_text()
-    return int(re.findall(r"\d+", possible)[-1]) + 1
+    return _possible_cpus()[-1] + 1
+
+
+def possible_cpu_count() -> int:
+    """How many CPUs this machine can have: a per-CPU map holds a value for each of them."""
+    return len(_possible_cpus())
+
+
+@functools.cache
+def _possible_cpus() -> list[int]:
+    # Ranges and numbers, "0-3,8": Documentation/ABI/testing/sysfs-devices-system-cpu.
+    listed = Path("/sys/devices/system/cpu/possible").read_text().strip().split(",")
+    ranges = (part.partition("-") for part in listed)
+    return [cpu for low, _, high in ranges for cpu in range(int(low), int(high or low) + 1)]
 
 
 def has_redirect_flags() -> bool:

@@ -1,4 +1,4 @@
-"""What the main thread waits for: signals, workers, links, time.
+"""What the main thread waits for: signals, its threads, descriptors that it watches, time.
 
 Signal handlers only set flags and write to a socket pair, so nothing is interrupted
 half-way.  SIGINT and SIGTERM ask for a stop, the second of them ends the process at
@@ -14,27 +14,34 @@ import signal
 import socket
 import time
 from types import FrameType
-from typing import Any
-
-from xdpcap.net import LinkEvent, LinkWatch
+from typing import Any, Protocol
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Events:
-    """Context manager: installs the handlers on entry, puts the old ones back on exit."""
+class Watched(Protocol):
+    """What becomes readable when there is something to look at."""
 
-    def __init__(self) -> None:
+    def fileno(self) -> int: ...
+
+
+class Wakeups:
+    """Context manager: installs the handlers on entry, puts the old ones back on exit.
+
+    What is `watched` is the caller's, who reads it after each wait and closes it.
+    """
+
+    def __init__(self, *watched: Watched) -> None:
         self.stopped = False
         self._hangup = False
         self._old: dict[signal.Signals, Any] = {}
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
-        self._links = LinkWatch()
+        self._watched = watched
         self._old_wakeup = -1
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> Wakeups:
         self._old_wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         for number in (*_STOPS, signal.SIGHUP):
             self._old[number] = signal.signal(number, self._handle)
@@ -44,7 +51,6 @@ class Events:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._old_wakeup)
-        self._links.close()
         self._reader.close()
         self._writer.close()
 
@@ -69,7 +75,8 @@ class Events:
         deadline = time.monotonic() + timeout_s
         poller = select.poll()
         poller.register(self._reader, select.POLLIN)
-        poller.register(self._links.fileno(), select.POLLIN)
+        for watched in self._watched:
+            poller.register(watched.fileno(), select.POLLIN)
         poller.poll(max(0, int((deadline - time.monotonic()) * 1000) + 1))
         with contextlib.suppress(BlockingIOError):
             self._reader.recv(4096)
@@ -78,7 +85,3 @@ class Events:
         """Whether SIGHUP has come since the last call."""
         hangup, self._hangup = self._hangup, False
         return hangup
-
-    def link_events(self) -> list[LinkEvent]:
-        """What has happened to links since the last call."""
-        return self._links.read()

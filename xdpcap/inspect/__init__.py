@@ -1,3 +1,3 @@
-"""Packets looked at without recording: dump of files and live, files filtered; imports record,
-savefile, packets, rings, net, host, options and errors.
+"""A look at packets without recording: dump of files and of live traffic, files filtered;
+imports errors, host, net, options, packets, record, rings and savefile.
 """

@@ -1,3 +1,3 @@
 """Packets as bytes in memory: sets, flows, client and server, edits, dissection, filters;
-imports options and errors.
+imports errors and options.
 """

@@ -1,3 +1,3 @@
 """XDP programs: objects, settings, loading, attaching, counters, libxdp's dispatcher; imports
-packets, net, host, options and errors.
+errors, host, net, options and packets.
 """

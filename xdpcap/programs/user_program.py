@@ -13,7 +13,6 @@ from xdpcap.options.program_argument import ProgramFile
 from xdpcap.options.record import RecordConfig
 from xdpcap.programs.builds import Variant
 from xdpcap.programs.object_file import examine
-from xdpcap.record.ledger import QueueAccount
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +48,3 @@ def as_a_member(own: Variant, multi_buffer: bool) -> Variant:
             'put it into SEC("xdp.frags") (Linux 6.6), or unload the others first'
         )
     return Variant(own.path, own.clock, multi_buffer, program=own.program, foreign=True)
-
-
-def count_in_user_space(row: QueueAccount) -> None:
-    """What a program without our counters has redirected: what came, and what was lost then.
-
-    What it passed or dropped nobody has counted.  `received` was read before the losses.
-    """
-    row.redirected = row.received + row.beyond_limit + row.rx_dropped + row.rx_ring_full

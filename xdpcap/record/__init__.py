@@ -1,3 +1,3 @@
-"""A recording: session, workers, the loop from ring to file, the ledger, what others see of it;
-imports programs, rings, savefile, packets, net, host, options and errors.
+"""A recording: session, workers, the loop from ring to file, the ledger, and what other
+processes see of it; imports errors, host, net, options, packets, programs, rings and savefile.
 """

@@ -40,7 +40,6 @@ from xdpcap.programs.dead_man import DeadMan
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.program import Program
 from xdpcap.programs.timestamp_source import DeviceTime
-from xdpcap.programs.user_program import count_in_user_space
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.record.startup import QueueVerdict
 from xdpcap.rings.umem import Umem
@@ -321,7 +320,9 @@ class Attachment:
         """Fill in what the program did with a queue's packets."""
         row.attach_mode = self.attach_mode
         if not self.program.counts:
-            count_in_user_space(row)
+            # A user's program without our counters: what it redirected came, or was lost then;
+            # what it passed or dropped nobody has counted.  `received` was read before the losses.
+            row.redirected = row.received + row.beyond_limit + row.rx_dropped + row.rx_ring_full
             return
         verdict = self.program.verdicts()[row.queue]
         for name, count in verdict._asdict().items():

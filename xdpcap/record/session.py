@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from xdpcap import net
 from xdpcap.errors import XdpcapError
 from xdpcap.host import kernel, privileges
-from xdpcap.host.wakeups import Events
+from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.options.record import RecordConfig
@@ -90,7 +90,8 @@ class Session:
         self._clock: RotationClock | None = None
         self._outside: Outside
         self._output: DirectoryOutput | PipeOutput
-        self._events: Events
+        self._wakeups: Wakeups
+        self._link_watch: net.LinkWatch
         self._guardian: Guardian
 
     def run(self) -> int:
@@ -118,7 +119,9 @@ class Session:
         require_memory(config, len(sources))
         self._output = open_output(config, sources, self._ui.message)
         self._stack.callback(self._output.close)
-        self._events = self._stack.enter_context(Events())
+        self._link_watch = net.LinkWatch()
+        self._stack.callback(self._link_watch.close)
+        self._wakeups = self._stack.enter_context(Wakeups(self._link_watch))
         self._guardian = self._stack.enter_context(Guardian())
         prepare(config, links, self._guardian)
         if config.count is not None or config.max_size_bytes is not None:
@@ -185,7 +188,7 @@ class Session:
             interface_id,
             self._output,
             limit=self._limit,
-            notify=self._events.notify,
+            notify=self._wakeups.notify,
         )
         # Unwound before the attachment is: a worker must not outlive its rings.
         self._stack.callback(self._abort, recorder)
@@ -212,17 +215,17 @@ class Session:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
-        self._outside.serve(self._events.notify)
+        self._outside.serve(self._wakeups.notify)
         clock = self._clock
         begun = last_tick = time.monotonic()
         disk_bytes = 0
         while not self._over(begun):
-            self._events.wait(self._next_deadline(begun, last_tick, clock))
+            self._wakeups.wait(self._next_deadline(begun, last_tick, clock))
             self._renew()
             self._watch_links()
             if self._outside.asked:
                 self._outside.publish(self._accounts(), self._uncovered_so_far())
-            if self._events.take_hangup() or (clock is not None and clock.due(time.time_ns())):
+            if self._wakeups.take_hangup() or (clock is not None and clock.due(time.time_ns())):
                 for recorder in self._recorders.values():
                     recorder.rotate()
             now = time.monotonic()
@@ -241,7 +244,7 @@ class Session:
                 self._ui.message(lapse)
 
     def _over(self, begun: float) -> bool:
-        if self._events.stopped or self._problems:
+        if self._wakeups.stopped or self._problems:
             return True
         for recorder in self._recorders.values():
             self._problems += recorder.errors
@@ -275,7 +278,7 @@ class Session:
     # -- links ------------------------------------------------------------------------------
 
     def _watch_links(self) -> None:
-        for event in self._events.link_events():
+        for event in self._link_watch.read():
             # By index: an interface may get another name, and its socket stays with it.
             indexes = {recorder.link.index: recorder for recorder in self._recorders.values()}
             if event.index in indexes:

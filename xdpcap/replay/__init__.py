@@ -1,3 +1,3 @@
-"""A replay: batches from files, pace, senders, the loop from file to ring, verification;
-imports record (its process), programs, rings, savefile, packets, net, host, options and errors.
+"""A replay: batches from files, pace, senders, the loop from memory to ring, verification;
+imports errors, host, net, options, packets, programs, record, rings and savefile.
 """

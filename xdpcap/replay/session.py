@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from xdpcap import net
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
-from xdpcap.host.wakeups import Events
+from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.edit.rewrite import Rewriter
@@ -68,7 +68,7 @@ class ReplaySession:
         self._problems: list[str] = []
         self._attachments: list[TxAttachment] = []
         self._feed: Feed
-        self._events: Events
+        self._wakeups: Wakeups
         self._fed = threading.Event()
         self._far_end: Recorder | None = None
         self._log: SentLog | None = None
@@ -95,7 +95,7 @@ class ReplaySession:
         first = next(batches, None)
         if first is None or (self._feed.preload and not len(first.packets)):
             raise XdpcapError(self._nothing_to_send())
-        self._events = self._stack.enter_context(Events())
+        self._wakeups = self._stack.enter_context(Wakeups())
         for link in links:
             self._attach(link)
         self._make_senders()
@@ -155,7 +155,7 @@ class ReplaySession:
                         limit=limit,
                         cpu=cpu,
                         clock=attachment.clock,
-                        notify=self._events.notify,
+                        notify=self._wakeups.notify,
                     )
                 )
             self._senders.append(row)
@@ -258,7 +258,7 @@ class ReplaySession:
             for sender in self._all:
                 sender.put(None)
             self._fed.set()
-            self._events.notify()
+            self._wakeups.notify()
 
         threading.Thread(target=feed, name="feeder", daemon=True).start()
 
@@ -273,9 +273,8 @@ class ReplaySession:
 
     def _watch(self, begun_ns: int) -> None:
         interval = self._config.stats_interval_s
-        while not self._events.stopped and not all(sender.done for sender in self._all):
-            self._events.wait(interval)
-            self._events.link_events()
+        while not self._wakeups.stopped and not all(sender.done for sender in self._all):
+            self._wakeups.wait(interval)
             self._ui.tick(self._progress(begun_ns))
             if any(sender.error for sender in self._all):
                 break
@@ -291,7 +290,7 @@ class ReplaySession:
         )
 
     def _finish(self, begun_ns: int) -> float:
-        if self._events.stopped or any(sender.error for sender in self._all):
+        if self._wakeups.stopped or any(sender.error for sender in self._all):
             for sender in self._all:
                 sender.request_stop()
             self._feed.stop()

@@ -1,3 +1,3 @@
-"""AF_XDP memory, sockets and their four rings, TX metadata, and rings of copies; imports host
-and errors.
+"""AF_XDP memory, sockets and their four rings, TX metadata, and rings of copies; imports errors
+and host.
 """

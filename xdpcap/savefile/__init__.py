@@ -1,4 +1,5 @@
-"""Everything around the packets in a capture file.
+"""Capture files: names, rotation, retention, headers, readers, the encoder of records and the
+block sink; imports errors, host and packets.
 
 `headers` builds the blocks that stand before and after the packets, `names`
 and `directory` decide what a file is called and when it gets that name,

@@ -118,7 +118,6 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     int bpf_xdp_attach(int ifindex, int prog_fd, uint32_t flags, const bpf_xdp_attach_opts *opts)
     int bpf_xdp_detach(int ifindex, uint32_t flags, const bpf_xdp_attach_opts *opts)
     int bpf_xdp_query(int ifindex, int flags, bpf_xdp_query_opts *opts)
-    int libbpf_num_possible_cpus()
     uint32_t libbpf_major_version()
     uint32_t libbpf_minor_version()
     void libbpf_set_print(void *fn)

@@ -20,6 +20,7 @@ import os
 from collections import namedtuple
 
 from xdpcap.errors import KernelError, XdpcapError
+from xdpcap.host.kernel import possible_cpu_count
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -43,14 +44,6 @@ Verdicts = namedtuple("Verdicts", [*VERDICTS, *(f"{name}_bytes" for name in VERD
 Verdicts.__doc__ = "What the program did with a queue's packets: packets, then bytes."
 
 
-cpdef int possible_cpus() except -1:
-    """How many CPUs this machine may have: so many values has an entry of a per-CPU map."""
-    cdef int count = libbpf_num_possible_cpus()
-    if count <= 0:
-        raise KernelError("reading /sys/devices/system/cpu/possible", count)
-    return count
-
-
 def bind_rings(int rings_fd, int bound_fd, uint32_t queue, ring not None):
     """Have a program copy a queue's packets into the rings of a `CopyRing` (mirror mode).
 
@@ -68,7 +61,7 @@ def bind_rings(int rings_fd, int bound_fd, uint32_t queue, ring not None):
 
 def read_verdicts(int fd, uint32_t queue_count):
     """The counters map behind `fd`: a `Verdicts` per queue, summed over the CPUs."""
-    cdef int cpu_count = possible_cpus()
+    cdef int cpu_count = possible_cpu_count()
     cdef size_t words = 2 * XDPCAP_VERDICTS
     cdef uint64_t *values
     cdef uint64_t[2 * XDPCAP_VERDICTS] sums

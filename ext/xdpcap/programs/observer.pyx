@@ -22,8 +22,9 @@ import os
 from collections import namedtuple
 
 from xdpcap.programs.object_file import last_words
-from xdpcap.programs.counters import bind_rings, possible_cpus, read_verdicts
+from xdpcap.programs.counters import bind_rings, read_verdicts
 from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.host.kernel import possible_cpu_count
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -171,7 +172,7 @@ cdef class Observer:
                                   "`make setup` builds it anew")
             self._choose(FUNCTIONS[at], target)
             for name, entries in (("counters", queue_count), ("bound", queue_count),
-                                  ("rings_map", queue_count * possible_cpus())):
+                                  ("rings_map", queue_count * possible_cpu_count())):
                 bpf_map__set_max_entries(self._map(name), entries)
             self._set_up(CLOCKS[clock], snaplen, ifindex, whole_length)
             # libbpf has the target's number only: it must be open until then.
@@ -203,7 +204,7 @@ cdef class Observer:
             self._map(".rodata.settings"), &size)
         settings.clock = clock
         settings.snaplen = snaplen
-        settings.cpus = possible_cpus()
+        settings.cpus = possible_cpu_count()
         settings.device = ifindex
         settings.whole_length = whole_length
 

@@ -29,9 +29,10 @@ import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap.programs.counters import bind_rings, possible_cpus, read_verdicts
+from xdpcap.programs.counters import bind_rings, read_verdicts
 from xdpcap.programs.object_file import last_words
 from xdpcap.errors import KernelError, UsageError
+from xdpcap.host.kernel import possible_cpu_count
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -191,7 +192,7 @@ cdef class Program:
         if device:
             self._bind_to(device)
         # Read from /sys once and remembered: later there may be no descriptor for it.
-        possible_cpus()
+        possible_cpu_count()
         self._load()
 
     def _bind_to(self, uint32_t device):

@@ -13,8 +13,8 @@ from libc.stdint cimport uint32_t
 
 from xdpcap.clib.libbpf cimport *
 
-from xdpcap.programs.counters import possible_cpus
 from xdpcap.errors import UsageError
+from xdpcap.host.kernel import possible_cpu_count
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -43,7 +43,7 @@ cdef int write_settings(bpf_object *object, str path, const xdpcap_settings *wan
     if settings == NULL or size < sizeof(xdpcap_settings):
         raise UsageError(f"{path} has settings of {size} bytes; `make setup` builds it anew")
     settings[0] = wanted[0]
-    settings.cpus = possible_cpus()
+    settings.cpus = possible_cpu_count()
     return 0
 
 
@@ -65,6 +65,6 @@ cdef int size_map(bpf_object *object, str name, uint32_t queue_count) except -1:
     if found == NULL:
         return 0
     if bpf_map__type(found) == BPF_MAP_TYPE_PERF_EVENT_ARRAY:
-        queue_count *= possible_cpus()  # a ring for each queue and CPU
+        queue_count *= possible_cpu_count()  # a ring for each queue and CPU
     bpf_map__set_max_entries(found, queue_count)
     return 0

@@ -20,8 +20,8 @@ from xdpcap.clib.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
 import errno as _errno
 import os
 
-from xdpcap.programs.counters import possible_cpus
 from xdpcap.errors import KernelError
+from xdpcap.host.kernel import possible_cpu_count
 
 
 cdef extern from *:
@@ -221,7 +221,7 @@ cdef class CopyRing:
     """
 
     def __cinit__(self, uint32_t queue, uint64_t size, *, bint perf=False, bint stamped=False):
-        cdef int cpus = possible_cpus()
+        cdef int cpus = possible_cpu_count()
         self.fd = -1
         self.queue = queue
         self.descriptors = []
