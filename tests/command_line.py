@@ -41,7 +41,7 @@ def raising(error: BaseException) -> Callable[[], int]:
 
 
 def session_double(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleNamespace:
-    """Stands in for `xdpcap.NAME.NAME_session`.
+    """Stands in for `xdpcap.NAME.session.NAME_session`.
 
     `configs` are those it was called with; `ends()` gives the exit code, or raises.
     """
@@ -53,7 +53,7 @@ def session_double(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleNamespac
         return result
 
     module = SimpleNamespace(**{f"{name}_session": session})
-    monkeypatch.setitem(sys.modules, f"xdpcap.{name}", module)
+    monkeypatch.setitem(sys.modules, f"xdpcap.{name}.session", module)
     return double
 
 
