@@ -84,12 +84,12 @@ def older_kernel(release: str) -> dict[str, str]:
     """An environment in which the kernel says that it is `release`, if it is newer."""
     if kernel.version() < kernel.parse(release):
         release = os.uname().release
-    return _environment(_OLDER.format(release=release))
+    return patched(_OLDER.format(release=release))
 
 
 def kernel_without_af_xdp() -> dict[str, str]:
     """An environment in which the kernel knows no AF_XDP sockets."""
-    return _environment(_NO_AF_XDP)
+    return patched(_NO_AF_XDP)
 
 
 def nic_with_clock(state: Path, programs: Path) -> dict[str, str]:
@@ -98,15 +98,16 @@ def nic_with_clock(state: Path, programs: Path) -> dict[str, str]:
     `state` holds struct hwtstamp_config, what the NIC is set to stamp. `programs` has record.o and
     mirror.o, record.bpf.c with such a driver in it.
     """
-    return _environment(_CLOCK.format(state=str(state), programs=str(programs)))
+    return patched(_CLOCK.format(state=str(state), programs=str(programs)))
 
 
 def lent_clock(number: int) -> dict[str, str]:
     """An environment in which each interface stamps packets by the clock /dev/ptpNUMBER."""
-    return _environment(_LENT.format(number=number))
+    return patched(_LENT.format(number=number))
 
 
-def _environment(code: str) -> dict[str, str]:
+def patched(code: str) -> dict[str, str]:
+    """An environment in which this code has run before the command begins."""
     directory = Path(tempfile.mkdtemp(prefix="xdpcap-elsewhere-"))
     (directory / "sitecustomize.py").write_text(code)
     return {"PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")])}

@@ -7,6 +7,7 @@ assert result.report["sent"] == 1000
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import struct
@@ -51,11 +52,12 @@ class Replay:
         *,
         interface: str = "tx0",
         stdin: Any = subprocess.DEVNULL,
+        env: dict[str, str] | None = None,
     ) -> None:
         self.command = ["replay", "-i", interface, "--json", *map(str, arguments)]
         self.process: subprocess.Popen[str] = in_netns(
             lab.tx_ns,
-            forked.start,
+            functools.partial(forked.execute, env=env) if env else forked.start,
             self.command,
             stdin=stdin,
             stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+import traceback
 
 # Linux has one number for two names, and Python picks the one that no manual page uses.
 _NAMES = {_errno.EOPNOTSUPP: "EOPNOTSUPP"}
@@ -39,3 +40,17 @@ class KernelError(XdpcapError):
         name = _NAMES.get(self.errno) or _errno.errorcode.get(self.errno, str(self.errno))
         text = f"{call}: {name} ({os.strerror(self.errno)})"
         super().__init__(f"{text}; {hint}" if hint else text)
+
+
+def explain(exc: BaseException) -> str:
+    """One line about any exception that ended a thread or a command."""
+    if isinstance(exc, (XdpcapError, OSError)):
+        return str(exc)
+    if isinstance(exc, MemoryError):
+        return "out of memory; end other programs, or use fewer queues or less --umem-size"
+    frames = traceback.extract_tb(exc.__traceback__)
+    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
+    return (
+        f"{type(exc).__name__} at {place}: {exc}; this is a mistake in xdpcap, "
+        "please report it with the output of the same command under XDPCAP_DEBUG=1"
+    )

@@ -22,6 +22,7 @@ from xdpcap.bench.stages import StageAccount
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.stage_times import StageTimes
+from xdpcap.host.threads import end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.bench_record import BenchRecordConfig
@@ -38,7 +39,6 @@ from xdpcap.savefile.directory import check_directory
 # be: a disk takes 200 MB meanwhile.
 LOOK_S = 0.1
 ROOM_BYTES = 512 * MIB
-JOIN_S = 5.0
 
 
 def bench_record_session(config: BenchRecordConfig, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -145,23 +145,20 @@ def _simulated(
             worker.discard()
         recorder.complete()
         raise
-    for worker in workers:
-        worker.start()
+    stack.callback(recorder.abort)
+    recorder.start()
     watch = _Watch(config, wakeups, tell)
     watch.wait(lambda: any(worker.error for worker in workers), directory, in_memory)
-    for worker in workers:
-        worker.request_stop()
-    stuck = [worker for worker in workers if not worker.join(JOIN_S)]
-    problems = [f"queue {worker.queue} does not stop; is the disk stuck?" for worker in stuck]
-    problems += [worker.error for worker in workers if worker.error]
+    problems = recorder.stop()
     rows = [worker.account(final=True) for worker in workers]
     problems += recorder.complete()
     report = make_bench_report(
         config, rows, _accounts(workers), files=recorder.files, problems=problems
     )
-    if not stuck:
-        for worker in workers:
-            worker.close()
+    if recorder.hung:
+        end_process(report["problems"])
+    for worker in workers:
+        worker.close()
     return report
 
 
@@ -194,10 +191,7 @@ def _recorded(
     watch.wait(lambda: bool(recorder.errors), directory or None, in_memory)
     report = _finish(config, recorder, output)
     if recorder.hung:
-        for problem in report["problems"]:
-            tell(problem)
-        # A worker sits in the kernel with memory that nobody may free.
-        os._exit(1)
+        end_process(report["problems"])
     return report
 
 
@@ -228,7 +222,8 @@ def _make_recorder(
     if isinstance(output, DirectoryOutput):
         output.describe([Described(link, attachment.comments, attachment.tsoffset_s)])
     recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=wakeups.notify)
-    stack.callback(_abort, recorder)
+    # Unwound before the attachment is: a worker must not outlive its rings.
+    stack.callback(recorder.abort)
     return recorder
 
 
@@ -241,17 +236,6 @@ def _admit(config: BenchRecordConfig) -> net.Link:
             raise UsageError(reason)
     net.require_up(link, config.netns)
     return link
-
-
-def _abort(recorder: InterfaceRecorder) -> None:
-    """End a recorder that an exception has left running; nothing when it has ended."""
-    if recorder.closed:
-        return
-    recorder.detach()
-    recorder.stop()
-    recorder.close()
-    if recorder.hung:
-        os._exit(1)
 
 
 def _finish(

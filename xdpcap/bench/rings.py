@@ -11,17 +11,16 @@ from typing import Any, Protocol
 from xdpcap import net
 from xdpcap.bench.ring_loop import RingLoop
 from xdpcap.bench.rings_report import Moment, RingRate, RingSample, between, total
-from xdpcap.errors import KernelError, UsageError
+from xdpcap.errors import KernelError, UsageError, XdpcapError, explain
 from xdpcap.host import kernel, privileges
 from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
 from xdpcap.record.attachment import Attachment
 from xdpcap.replay.attachment import TxAttachment
 from xdpcap.rings.xsk import Xsk
-
-JOIN_S = 5.0
 
 
 class RingBenchUi(Protocol):
@@ -44,13 +43,15 @@ def ring_bench_session(config: RingBenchConfig, ui: RingBenchUi) -> dict[str, An
 
 
 class _Loop:
-    """One queue's loop in its thread."""
+    """One queue's loop in its thread, one of `threads`."""
 
-    def __init__(self, config: RingBenchConfig, xsk: Xsk, cpu: int | None) -> None:
+    def __init__(
+        self, config: RingBenchConfig, xsk: Xsk, cpu: int | None, threads: ThreadGroup
+    ) -> None:
         frame = idle_frame(config.packet_size) if config.mode == "tx-only" else None
         self.xsk = xsk
         self.queue = int(xsk.queue)
-        self.error = 0
+        self.error: XdpcapError | None = None
         self._loop = RingLoop(
             xsk,
             config.mode,
@@ -60,25 +61,31 @@ class _Loop:
             frame=frame,
         )
         self._cpu = cpu
-        self._thread = threading.Thread(target=self._main, daemon=True)
-        self._thread.name = f"{config.mode}-{self.queue}"
+        self._where = f"{config.interface} queue {self.queue}"
+        self._thread = threads.add(
+            f"{config.mode}-{self.queue}", self._main, stop=self._request_stop, failed=self._fail
+        )
         # A thread's clock is gone with it: it waits until its last reading has been taken.
         self._read = threading.Event()
         self.ended = threading.Event()
 
-    def start(self) -> None:
-        self._thread.start()
-
     def _main(self) -> None:
-        if self._cpu is not None:
-            os.sched_setaffinity(0, {self._cpu})
-        self.error = self._loop.run()
+        try:
+            if self._cpu is not None:
+                os.sched_setaffinity(0, {self._cpu})
+            if number := self._loop.run():
+                hint = f"`ip link set {self.xsk.interface} up`"
+                self.error = KernelError(f"{self._where}: sendto", number, hint)
+        except BaseException as exc:
+            self._fail(explain(exc))
         self.ended.set()
         self._read.wait()
 
+    def _fail(self, text: str) -> None:
+        self.error = XdpcapError(f"{self._where}: {text}")
+
     def sample(self) -> RingSample:
         """Its counters now."""
-        assert self._thread.ident is not None
         return RingSample(
             self.queue,
             self._loop.counters,
@@ -86,14 +93,9 @@ class _Loop:
             thread_cpu_s(self._thread.ident),
         )
 
-    def request_stop(self) -> None:
+    def _request_stop(self) -> None:
         self._loop.request_stop()
-
-    def join(self) -> None:
-        """Let the thread go; it must be on its way out."""
         self._read.set()
-        if self._thread.ident is not None:
-            self._thread.join(JOIN_S)
 
 
 class _Session:
@@ -117,12 +119,12 @@ class _Session:
         attachment = self._attach(link, queues)
         about = self._about(link, attachment)
         self._ui.begin(about)
+        # Unwound before the attachment is: a loop must not outlive its rings.
+        threads = self._stack.enter_context(ThreadGroup(wakeups.notify))
         for number, xsk in enumerate(attachment.xsks.values()):
             cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
-            self._loops.append(_Loop(config, xsk, cpu))
-        self._stack.callback(self._stop)
-        for loop in self._loops:
-            loop.start()
+            self._loops.append(_Loop(config, xsk, cpu, threads))
+        threads.start()
         if isinstance(attachment, Attachment):
             attachment.start()
         return self._measure(wakeups, about)
@@ -210,13 +212,5 @@ class _Session:
 
     def _raise_failure(self) -> None:
         for loop in self._loops:
-            if loop.ended.is_set() and loop.error:
-                where = f"{self._config.interface} queue {loop.queue}: sendto"
-                hint = f"`ip link set {self._config.interface} up`"
-                raise KernelError(where, loop.error, hint)
-
-    def _stop(self) -> None:
-        for loop in self._loops:
-            loop.request_stop()
-        for loop in self._loops:
-            loop.join()
+            if loop.error is not None:
+                raise loop.error

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
 from collections.abc import Callable
 
 from xdpcap.bench.simulated_rings import Simulation
+from xdpcap.errors import explain
 from xdpcap.host.stage_times import StageTimes
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.bench_record import BenchRecordConfig, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.record import capture
@@ -89,8 +90,7 @@ class SimulatedWorker:
             frame_size=frame_size,
         )
         chain.account = self.account
-        name = f"{config.source}-q{queue}"
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self.name = f"{config.source}-q{queue}"
 
     def _make_sink(self, mode: str) -> FileSink:
         size, count = self._config.blocks(disk=mode in ("direct", "buffered"))
@@ -101,18 +101,9 @@ class SimulatedWorker:
         """Whether the files lie in memory."""
         return self._sink.mode == "sync"
 
-    def start(self) -> None:
-        """Begin to record."""
-        self._thread.start()
-
     def request_stop(self) -> None:
         """Record what has been made, then end."""
         self._simulation.request_stop()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def account(self, *, final: bool = False) -> QueueAccount:
         """This queue's row of the ledger."""
@@ -129,37 +120,34 @@ class SimulatedWorker:
         row.files = self._chain.file_count
         return row.settle(final=final)
 
-    def _main(self) -> None:
+    def run(self) -> None:
+        """Record until request_stop(); the thread's whole life."""
         try:
             if self._cpu is not None:
                 os.sched_setaffinity(0, {self._cpu})
             self._record()
-        except Exception as exc:
+        except BaseException as exc:
             # Whatever it is, the session must hear of it and the file be finished.
-            self._fail(f"{type(exc).__name__}: {exc}")
-        finally:
-            self._finish()
+            self.fail(explain(exc))
+        self._finish()
 
     def _record(self) -> None:
         while (reason := self._simulation.run()) != capture.STOPPED:
             if reason == capture.WRITE_FAILED:
                 # What comes until the stop is counted as write_dropped.
                 path = self._chain.current_path.removesuffix(PART_SUFFIX)
-                self._fail(write_error(path, self._sink.current_error))
+                self.fail(write_error(path, self._sink.current_error))
             else:
                 self._chain.collect()
 
     def _finish(self) -> None:
-        try:
-            self.disk_stuck = not self._chain.close(DISK_WAIT_S)
-            if self.disk_stuck:
-                self._sink.abandon()
-            if self._chain.failure is not None:
-                self._fail(write_error(*self._chain.failure))
-        except Exception as exc:
-            self._fail(f"{type(exc).__name__}: {exc}")
+        self.disk_stuck = not self._chain.close(DISK_WAIT_S)
+        if self.disk_stuck:
+            self._sink.abandon()
+        if self._chain.failure is not None:
+            self.fail(write_error(*self._chain.failure))
 
-    def _fail(self, text: str) -> None:
+    def fail(self, text: str) -> None:
         if self.error is None:
             self.error = text
         self._notify()
@@ -178,6 +166,9 @@ class SimulatedWorker:
 class SimulatedRecorder:
     """Workers that record made packets into a directory, one a queue."""
 
+    # A worker did not end in time: it still uses its rings and blocks.
+    hung = False
+
     def __init__(
         self, config: BenchRecordConfig, directory: str, notify: Callable[[], None]
     ) -> None:
@@ -186,12 +177,18 @@ class SimulatedRecorder:
         self._directory = Directory(directory, report=self._report)
         self._closer = Closer(self._directory)
         self._told: list[str] = []
+        self._completed = False
         self.workers: list[SimulatedWorker] = []
+        self._threads = ThreadGroup(notify)
         try:
             for number, queue in enumerate(config.queues or (0,)):
                 cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
                 chain = self._chain(queue)
-                self.workers.append(SimulatedWorker(config, queue, chain, cpu=cpu, notify=notify))
+                worker = SimulatedWorker(config, queue, chain, cpu=cpu, notify=notify)
+                self.workers.append(worker)
+                self._threads.add(
+                    worker.name, worker.run, stop=worker.request_stop, failed=worker.fail
+                )
         except BaseException:
             for worker in self.workers:
                 worker.discard()
@@ -212,10 +209,28 @@ class SimulatedRecorder:
             limit=None,
         )
 
+    def start(self) -> None:
+        """Begin to record."""
+        self._threads.start()
+
+    def stop(self) -> list[str]:
+        """Record what has been made, then end; returns what went wrong."""
+        running = self._threads.stop()
+        self.hung = bool(running)
+        problems = [f"{thread.name} does not stop; is the disk stuck?" for thread in running]
+        return problems + [worker.error for worker in self.workers if worker.error]
+
+    def abort(self) -> None:
+        """End what an exception has left running; nothing after complete()."""
+        self._threads.close()
+        self.complete()
+
     def complete(self) -> list[str]:
         """Complete the files, after the workers have ended; returns what went wrong."""
-        self._closer.close()
-        self._directory.close()
+        if not self._completed:
+            self._completed = True
+            self._closer.close()
+            self._directory.close()
         return self._told + self._closer.errors
 
     @property

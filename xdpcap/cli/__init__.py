@@ -27,7 +27,7 @@ from xdpcap.cli.record import record_command
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
 from xdpcap.cli.stats import stats_command
-from xdpcap.errors import XdpcapError
+from xdpcap.errors import XdpcapError, explain
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -147,9 +147,4 @@ def _unexpected(error: Exception) -> int:
     if _debugging():
         traceback.print_exception(error)
         return EXIT_FAILED
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "?"
-    return _complain(
-        f"{type(error).__name__} at {place}: {error}; this is a mistake in xdpcap, "
-        "please report it with the output of the same command under XDPCAP_DEBUG=1"
-    )
+    return _complain(explain(error))

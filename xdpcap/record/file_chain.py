@@ -11,13 +11,13 @@ import contextlib
 import math
 import os
 import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.errors import UsageError, XdpcapError, explain
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.record.capture import SharedLimit
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.directory import Directory, Part
@@ -49,8 +49,9 @@ class Closer:
         self._directory = directory
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.errors: list[str] = []
-        self._thread = threading.Thread(target=self._run, name="closer", daemon=True)
-        self._thread.start()
+        self._group = ThreadGroup()
+        self._group.add("closer", self._run, failed=self.errors.append)
+        self._group.start()
 
     def put(self, job: _Job) -> None:
         """Take over a finished file; from any thread."""
@@ -59,8 +60,7 @@ class Closer:
     def close(self, timeout_s: float = 5.0) -> None:
         """Complete what is left and end the thread."""
         self._jobs.put(None)
-        self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if self._group.join(timeout_s):
             self.errors.append(
                 "the disk did not let every file be completed in time; what ends in "
                 f"{PART_SUFFIX} is readable up to its last flush"
@@ -72,6 +72,9 @@ class Closer:
                 self._complete(job)
             except (OSError, XdpcapError) as exc:
                 self.errors.append(str(exc))
+            except BaseException as exc:
+                # Whatever it is, the files behind this one are still completed.
+                self.errors.append(f"{job.file.part.path_part} is left as it is: {explain(exc)}")
 
     def _complete(self, job: _Job) -> None:
         fd, size = job.file.part.fd, job.finished.size

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from xdpcap.errors import XdpcapError
+from xdpcap.host.threads import JOIN_S, GroupThread, ThreadGroup, end_process
 from xdpcap.net import Link
 from xdpcap.options.record import RecordConfig
 from xdpcap.record.attachment import Attachment
@@ -22,8 +24,6 @@ from xdpcap.savefile.sink import FileSink, StreamLock
 # In generic mode a packet may still be in the program when the detach returns; it is
 # through within a scheduler tick.
 SETTLE_S = 0.004
-# A stop may take so long before it is said to hang: disk, then detach.
-JOIN_S = 5.0
 
 
 class Output(Protocol):
@@ -56,17 +56,24 @@ class InterfaceRecorder:
         # A worker did not end in time: it still uses its rings and blocks.
         self.hung = False
         self.closed = False
-        self._started = False
         self._config = config
         self._output = output
         self._limit = limit
         self._notify = notify
         self._chains: list[Chain] = []
+        self._group = ThreadGroup(notify)
+        self._threads: list[GroupThread] = []
         try:
             for number, queue in enumerate(attachment.queues):
                 chain = output.make_chain(attachment.link.name, queue, limit)
                 self._chains.append(chain)
-                self.workers.append(self._worker(number, queue, interface_id, chain))
+                worker = self._worker(number, queue, interface_id, chain)
+                self.workers.append(worker)
+                self._threads.append(
+                    self._group.add(
+                        worker.name, worker.run, stop=worker.request_stop, failed=worker.fail
+                    )
+                )
         except BaseException:
             self.discard()
             raise
@@ -108,9 +115,7 @@ class InterfaceRecorder:
 
     def start(self) -> None:
         """Start the workers, then let packets come."""
-        self._started = True
-        for worker in self.workers:
-            worker.start()
+        self._group.start()
         self.attachment.start()
 
     def renew(self) -> str | None:
@@ -145,21 +150,38 @@ class InterfaceRecorder:
 
     def stop(self) -> list[str]:
         """Empty rings and blocks after detach(); returns what could not be done."""
-        if not self._started:
-            return []
-        time.sleep(SETTLE_S)
-        for worker in self.workers:
-            worker.request_stop()
+        if any(thread.running for thread in self._threads):
+            time.sleep(SETTLE_S)
+        running = self._group.stop(JOIN_S)
+        self.hung = bool(running)
         problems = []
-        deadline = time.monotonic() + JOIN_S
-        for worker in self.workers:
-            if not worker.join(max(deadline - time.monotonic(), 0.1)):
-                self.hung = True
+        for worker, thread in zip(self.workers, self._threads, strict=True):
+            if thread in running:
                 problems.append(
                     f"{self.link.name}: queue {worker.queue} does not stop; is the disk stuck?"
                 )
+            elif not thread.started:
+                worker.discard()
             elif worker.disk_stuck:
                 problems.append(f"{self.link.name}: the disk did not take the last blocks in time")
+        return problems
+
+    def abort(self) -> list[str]:
+        """End what an exception has left running; returns what went wrong, nothing if it had ended.
+
+        When a worker hangs the process ends here.
+        """
+        if self.closed:
+            return []
+        problems = []
+        try:
+            self.detach()
+        except XdpcapError as exc:
+            problems.append(str(exc))
+        problems += self.stop() + self.errors
+        if self.hung:
+            end_process(problems)
+        self.close()
         return problems
 
     def discard(self) -> None:

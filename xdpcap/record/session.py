@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from typing import Any, Protocol
 
 from xdpcap import net
 from xdpcap.errors import XdpcapError
 from xdpcap.host import kernel, privileges
+from xdpcap.host.threads import end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
@@ -151,9 +151,7 @@ class Session:
         for problem in dict.fromkeys(self._problems):
             self._ui.message(problem)
         if self._hung:
-            # A worker sits in the kernel with memory that nobody may free.  What was
-            # changed on the host goes with the process.
-            os._exit(1)
+            end_process()
         return 1 if self._problems else 0
 
     # -- set-up ---------------------------------------------------------------------------
@@ -196,14 +194,8 @@ class Session:
 
     def _abort(self, recorder: InterfaceRecorder) -> None:
         """End a recorder that an exception has left running; nothing when it has ended."""
-        if recorder.closed:
-            return
-        recorder.detach()
-        for problem in recorder.stop() + recorder.errors:
+        for problem in recorder.abort():
             self._ui.message(problem)
-        recorder.close()
-        if recorder.hung:
-            os._exit(1)
 
     # -- recording ------------------------------------------------------------------------
 

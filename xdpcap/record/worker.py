@@ -1,4 +1,4 @@
-"""Worker threads: one a queue, each running the hot loop without the GIL.
+"""Workers: one a queue, each running the hot loop without the GIL in a thread of its own.
 
 A worker comes back to Python for stop, rotation, a finished file, a failure and a
 reached limit; what is decided then is here.  It tells the session through `notify`,
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from xdpcap.errors import XdpcapError
+from xdpcap.errors import XdpcapError, explain
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.record import STDOUT
 from xdpcap.record import capture
@@ -66,8 +66,7 @@ class Worker:
         self._stop = threading.Event()
         self._stop_asked_s = 0.0
         chain.account = self.account
-        name = f"{self.interface}-q{queue}"
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self.name = f"{self.interface}-q{queue}"
 
     # -- the session's side -----------------------------------------------------------
 
@@ -81,10 +80,6 @@ class Worker:
         """Whether the files lie in memory."""
         return bool(self._capture.sink.mode == "sync")
 
-    def start(self) -> None:
-        """Begin to record."""
-        self._thread.start()
-
     def request_stop(self) -> None:
         """Record what is in the ring, then end; the program must be detached before."""
         self._stop_asked_s = time.monotonic()
@@ -94,11 +89,6 @@ class Worker:
     def request_rotation(self) -> None:
         """Go on in a new file, now."""
         self._capture.request_rotation()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def account(self, *, final: bool = False) -> QueueAccount:
         """This queue's row of the ledger, as of now.
@@ -128,16 +118,16 @@ class Worker:
 
     # -- the thread ---------------------------------------------------------------------
 
-    def _main(self) -> None:
+    def run(self) -> None:
+        """Record until request_stop(); the thread's whole life."""
         try:
             if self._cpu is not None:
                 os.sched_setaffinity(0, {self._cpu})
             self._record()
-        except Exception as exc:
+        except BaseException as exc:
             # Whatever it is, the session must hear of it and the file be finished.
-            self._fail(_told(exc))
-        finally:
-            self._finish()
+            self.fail(explain(exc))
+        self._finish()
 
     def _record(self) -> None:
         while True:
@@ -148,7 +138,7 @@ class Worker:
                 self._chain.collect()
                 self._note_failure()
             elif reason == capture.WRITE_FAILED:
-                self._fail(self._write_error())
+                self.fail(self._write_error())
             elif reason == capture.LIMIT or (reason == capture.ROTATE and not self._rotate()):
                 self._after_limit()
                 return
@@ -161,9 +151,9 @@ class Worker:
         try:
             room = self._chain.rotate()
         except OSError as exc:
-            self._fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
+            self.fail(f"next file of queue {self.queue}: {exc.strerror or exc}")
         except XdpcapError as exc:
-            self._fail(str(exc))
+            self.fail(str(exc))
         self._note_failure()
         return room
 
@@ -177,45 +167,41 @@ class Worker:
         self._capture.drain()
 
     def _finish(self) -> None:
-        try:
-            # The loop may have waited for the disk already: the time counts from the stop.
-            waited_s = time.monotonic() - self._stop_asked_s if self._stop.is_set() else 0.0
-            self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
-            # With a stuck disk the stop came before the ring was empty.
-            self._capture.abandon()
-            if self.disk_stuck:
-                self._capture.sink.abandon()
-            self._note_failure()
-            if self._capture.sink.current_error and self.error is None:
-                self._fail(self._write_error())
-        except Exception as exc:
-            self._fail(_told(exc))
+        # The loop may have waited for the disk already: the time counts from the stop.
+        waited_s = time.monotonic() - self._stop_asked_s if self._stop.is_set() else 0.0
+        self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
+        # With a stuck disk the stop came before the ring was empty.
+        self._capture.abandon()
+        if self.disk_stuck:
+            self._capture.sink.abandon()
+        self._note_failure()
+        if self._capture.sink.current_error and self.error is None:
+            self.fail(self._write_error())
 
     def _note_failure(self) -> None:
         """Tell of a file that was left for the next one and could not be written since."""
         if self._chain.failure is not None:
-            self._fail(write_error(*self._chain.failure))
+            self.fail(write_error(*self._chain.failure))
 
     def _write_error(self) -> str:
         path = self._chain.current_path.removesuffix(PART_SUFFIX) or "the last file"
         return write_error(path, self._capture.sink.current_error)
 
-    def _fail(self, text: str) -> None:
+    def fail(self, text: str) -> None:
+        """Keep the first failure and wake the session."""
         if self.error is None:
             self.error = text
         self._notify()
 
+    def discard(self) -> None:
+        """Undo the making of a worker that was never started: no empty file stays."""
+        self._chain.discard()
+
     def close(self) -> None:
-        """Free the loop and the blocks; after join()."""
+        """Free the loop and the blocks; after run() has returned."""
         self._capture.close()
         if not self.disk_stuck:
             self._capture.sink.close()
-
-
-def _told(exc: Exception) -> str:
-    if isinstance(exc, (XdpcapError, OSError)):
-        return str(exc)
-    return f"{type(exc).__name__}: {exc}; this is a mistake in xdpcap, please report it"
 
 
 def write_error(path: str, number: int) -> str:

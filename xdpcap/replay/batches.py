@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
@@ -72,7 +73,7 @@ class Feed:
     `longest` is the longest frame that the MTU allows, bytes.  `sides` tells for each packet,
     as read and before it is edited, which interface it leaves by: 0 or 1.  Raises
     UsageError for what is no capture file; damage is kept in `reading`, or raised with
-    --strict.
+    --strict.  A thread that reads ahead is one of `threads`.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Feed:
         longest: int,
         pacer: Pacer | None,
         edit: Callable[[PacketSet], PacketSet],
+        threads: ThreadGroup,
         sides: Callable[[PacketSet], bytes] | None = None,
     ) -> None:
         self.reading = Reading()
@@ -91,6 +93,7 @@ class Feed:
         self._pacer = pacer
         self._edit = edit
         self._sides = sides
+        self._threads = threads
         self._stopped = threading.Event()
 
     def batches(self) -> Iterator[Batch]:
@@ -187,16 +190,29 @@ class Feed:
     # -- streaming ----------------------------------------------------------------------------
 
     def _stream(self) -> Iterator[Batch]:
-        ahead: queue.Queue[Batch | BaseException | None] = queue.Queue(BATCHES_AHEAD)
-        thread = threading.Thread(target=self._read_ahead, args=(ahead,), daemon=True)
-        thread.name = "reader"
-        thread.start()
-        while (item := ahead.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+        ahead: queue.Queue[Batch | None] = queue.Queue(BATCHES_AHEAD)
+        reader = self._threads.add(
+            # It may wait for a pipe, and uses nothing but what it reads.
+            "reader",
+            lambda: self._read_ahead(ahead),
+            stop=self.stop,
+            may_stay=True,
+        )
+        reader.start()
+        while True:
+            try:
+                item = ahead.get(timeout=0.1)
+            except queue.Empty:
+                if self._stopped.is_set():
+                    return  # The reader may be waiting for a pipe.
+                if reader.failure is not None and ahead.empty():
+                    raise reader.failure from None
+                continue
+            if item is None:
+                return
             yield item
 
-    def _put(self, ahead: queue.Queue[Batch | BaseException | None], item: Batch) -> None:
+    def _put(self, ahead: queue.Queue[Batch | None], item: Batch | None) -> None:
         while not self._stopped.is_set():
             try:
                 ahead.put(item, timeout=0.1)
@@ -204,15 +220,12 @@ class Feed:
             except queue.Full:
                 continue
 
-    def _read_ahead(self, ahead: queue.Queue[Batch | BaseException | None]) -> None:
-        try:
-            for packets in self._portions():
-                if len(packets):
-                    self._put(ahead, self._batch(packets))
-        except (XdpcapError, OSError) as exc:
-            ahead.put(exc)
-            return
-        ahead.put(None)
+    def _read_ahead(self, ahead: queue.Queue[Batch | None]) -> None:
+        # Whatever it raises is raised again where the batches are taken.
+        for packets in self._portions():
+            if len(packets):
+                self._put(ahead, self._batch(packets))
+        self._put(ahead, None)
 
 
 def _sendable(config: ReplayConfig, longest: int) -> int:

@@ -1,4 +1,4 @@
-"""Sending threads: one a queue, each running the sending loop without the GIL."""
+"""Senders: one a queue, each running the sending loop without the GIL in a thread of its own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from xdpcap.errors import XdpcapError
+from xdpcap.errors import explain
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayConfig
 from xdpcap.packets.packet_set import PacketSet
@@ -43,7 +43,7 @@ class Job:
 
 
 class Sender:
-    """Sends jobs out of one queue.  `notify` is called from its thread when it ends.
+    """Sends jobs out of one queue.
 
     With a `clock` the NIC keeps the packets' times, and the thread need not wait awake.
     """
@@ -57,7 +57,6 @@ class Sender:
         limit: SendLimit | None,
         cpu: int | None,
         clock: HardwareClock | None = None,
-        notify: Callable[[], None],
     ) -> None:
         self.interface = interface
         self.queue = int(xsk.queue)
@@ -77,18 +76,15 @@ class Sender:
             lead_ns=0 if clock is None else LEAD_NS,
         )
         self._cpu = cpu
-        self._notify = notify
         self._begun_ns = 0
         self._deadline_ns = 0
         self._stopped = threading.Event()
         self._inbox: queue.Queue[Job | None] = queue.Queue(INBOX)
-        self._thread = threading.Thread(target=self._main, daemon=True)
-        self._thread.name = f"{interface}-tx{self.queue}"
+        self.name = f"{interface}-tx{self.queue}"
 
-    def start(self, begun_ns: int, deadline_ns: int) -> None:
-        """Begin: due times count from `begun_ns`, both in CLOCK_MONOTONIC; 0 is none."""
+    def set_times(self, begun_ns: int, deadline_ns: int) -> None:
+        """Due times count from `begun_ns`, both in CLOCK_MONOTONIC; 0 is none.  Before run()."""
         self._begun_ns, self._deadline_ns = begun_ns, deadline_ns
-        self._thread.start()
 
     def put(self, job: Job | None) -> bool:
         """Hand over a job (None: no more), waiting for room; False when it has ended."""
@@ -105,28 +101,33 @@ class Sender:
         self._stopped.set()
         self.transmitter.request_stop()
 
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end; False when it did not come in time."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
-
     # -- the thread -----------------------------------------------------------------------
 
-    def _main(self) -> None:
+    def run(self) -> None:
+        """Send what put() brings until its end or request_stop(); the thread's whole life."""
+        try:
+            self._send_and_drain()
+        finally:
+            self.ended_ns = time.monotonic_ns()
+            self.done = True
+
+    def fail(self, text: str) -> None:
+        """Keep the first failure."""
+        if self.error is None:
+            self.error = f"{self.interface} queue {self.queue}: {text}"
+
+    def _send_and_drain(self) -> None:
+        reason = transmitter.DONE
         try:
             if self._cpu is not None:
                 os.sched_setaffinity(0, {self._cpu})
             reason = self._send_all()
-            patience = DRAIN_STOPPED_S if self._stopped.is_set() else DRAIN_S
-            drained = self.transmitter.drain(patience)
-            self.ended_ns = time.monotonic_ns()
-            self._judge(reason if reason != transmitter.DONE else drained)
-        except (XdpcapError, OSError) as exc:
-            self.error = str(exc)
-        finally:
-            self.done = True
-            self._notify()
+        except BaseException as exc:
+            # Whatever it is, what was handed over by then is still counted.
+            self.fail(explain(exc))
+        patience_s = DRAIN_STOPPED_S if self._stopped.is_set() else DRAIN_S
+        drained = self.transmitter.drain(patience_s)
+        self._judge(reason if reason != transmitter.DONE else drained)
 
     def _send_all(self) -> int:
         for job in self._jobs():
@@ -160,13 +161,12 @@ class Sender:
         return transmitter.DONE
 
     def _judge(self, reason: int) -> None:
-        where = f"{self.interface} queue {self.queue}"
         if reason == transmitter.DOWN:
-            self.error = f"{where}: the interface is down; `ip link set {self.interface} up`"
+            self.fail(f"the interface is down; `ip link set {self.interface} up`")
         elif reason == transmitter.STUCK and not self._stopped.is_set():
             out = self.transmitter.frames_out
-            self.error = f"{where}: {out} frames handed over are not completed; is the link up?"
+            self.fail(f"{out} frames handed over are not completed; is the link up?")
         elif reason == transmitter.FAILED:
-            self.error = f"{where}: sendto: {os.strerror(self.transmitter.error)}"
+            self.fail(f"sendto: {os.strerror(self.transmitter.error)}")
         elif reason == transmitter.LIMIT:
             self.limit_reached = True

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from typing import Any, Protocol
 
 from xdpcap import net
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
+from xdpcap.host.threads import GroupThread, ThreadGroup, end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.replay import ReplayConfig
@@ -29,8 +29,6 @@ from xdpcap.replay.verify import Recorder, SentLog, compare
 
 # From the decision to start until the first packet: threads are up by then.
 LEAD_NS = 20_000_000
-# A stop may take so long before it is said to hang.
-JOIN_S = 5.0
 ETHERNET_HEADER = 14
 
 
@@ -68,8 +66,9 @@ class ReplaySession:
         self._problems: list[str] = []
         self._attachments: list[TxAttachment] = []
         self._feed: Feed
-        self._wakeups: Wakeups
-        self._fed = threading.Event()
+        self._wakeups: Wakeups | None = None
+        self._threads = ThreadGroup(self._notify)
+        self._hung: list[GroupThread] = []
         self._far_end: Recorder | None = None
         self._log: SentLog | None = None
 
@@ -88,22 +87,25 @@ class ReplaySession:
             pacer=_pacer(config),
             edit=_editor(config),
             sides=open_sides(config),
+            threads=self._threads,
         )
-        self._stack.callback(self._feed.stop)
+        self._stack.callback(self._threads.close)
         batches = self._feed.batches()
         # The first batch before anything is attached: what can't be read harms nothing.
         first = next(batches, None)
         if first is None or (self._feed.preload and not len(first.packets)):
             raise XdpcapError(self._nothing_to_send())
-        self._wakeups = self._stack.enter_context(Wakeups())
+        self._wakeups = wakeups = self._stack.enter_context(Wakeups())
         for link in links:
             self._attach(link)
+        # Unwound before the attachments are: a sender must not outlive its rings.
+        self._stack.callback(self._threads.close)
         self._make_senders()
         self._announce(first)
         self._record_far_end()
         begun_ns = self._begin()
         self._start_feeding(first, batches)
-        self._watch(begun_ns)
+        self._watch(begun_ns, wakeups)
         seconds = self._finish(begun_ns)
         report = self._report(seconds)
         report["verify"] = self._verify()
@@ -115,7 +117,14 @@ class ReplaySession:
         self._ui.finish(report)
         for problem in self._problems:
             self._ui.message(problem)
+        if self._hung:
+            end_process()
         return 1 if self._problems else 0
+
+    def _notify(self) -> None:
+        """Wake the main thread; from any thread."""
+        if self._wakeups is not None:
+            self._wakeups.notify()
 
     # -- set-up -----------------------------------------------------------------------------
 
@@ -147,17 +156,8 @@ class ReplaySession:
             for xsk in attachment.xsks.values():
                 cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
                 number += 1
-                row.append(
-                    Sender(
-                        config,
-                        attachment.link.name,
-                        xsk,
-                        limit=limit,
-                        cpu=cpu,
-                        clock=attachment.clock,
-                        notify=self._wakeups.notify,
-                    )
-                )
+                name, clock = attachment.link.name, attachment.clock
+                row.append(Sender(config, name, xsk, limit=limit, cpu=cpu, clock=clock))
             self._senders.append(row)
 
     def _nothing_to_send(self) -> str:
@@ -230,7 +230,10 @@ class ReplaySession:
             deadline_ns = begun_ns + int(config.duration_s * 1e9)
         self._leave_cpus()
         for sender in self._all:
-            sender.start(begun_ns, deadline_ns)
+            sender.set_times(begun_ns, deadline_ns)
+            self._threads.add(
+                sender.name, sender.run, stop=sender.request_stop, failed=sender.fail
+            ).start()
         return begun_ns
 
     def _leave_cpus(self) -> None:
@@ -253,14 +256,15 @@ class ReplaySession:
                 self._put(first, passes, pass_ns)
                 for batch in batches:
                     self._put(batch, 1, 0)
-            except (XdpcapError, OSError, MemoryError) as exc:
-                self._problems.append(str(exc) or "no memory for the packets; use --no-preload")
-            for sender in self._all:
-                sender.put(None)
-            self._fed.set()
-            self._wakeups.notify()
+            except MemoryError:
+                raise XdpcapError("no memory for the packets; use --no-preload") from None
+            finally:
+                for sender in self._all:
+                    sender.put(None)
 
-        threading.Thread(target=feed, name="feeder", daemon=True).start()
+        self._threads.add(
+            "feeder", feed, stop=self._feed.stop, failed=self._problems.append
+        ).start()
 
     def _put(self, batch: Batch, passes: int, pass_ns: int) -> None:
         for side, row in enumerate(self._senders):
@@ -271,13 +275,16 @@ class ReplaySession:
                     self._log.add(self._all.index(sender), job)
                 sender.put(job)
 
-    def _watch(self, begun_ns: int) -> None:
+    def _watch(self, begun_ns: int, wakeups: Wakeups) -> None:
         interval = self._config.stats_interval_s
-        while not self._wakeups.stopped and not all(sender.done for sender in self._all):
-            self._wakeups.wait(interval)
+        while not all(sender.done for sender in self._all):
+            wakeups.wait(interval)
             self._ui.tick(self._progress(begun_ns))
-            if any(sender.error for sender in self._all):
-                break
+            if wakeups.stopped or any(sender.error for sender in self._all):
+                for sender in self._all:
+                    sender.request_stop()
+                self._feed.stop()
+                return
 
     def _progress(self, begun_ns: int) -> Progress:
         rows = [sender.transmitter.counters for sender in self._all]
@@ -290,13 +297,9 @@ class ReplaySession:
         )
 
     def _finish(self, begun_ns: int) -> float:
-        if self._wakeups.stopped or any(sender.error for sender in self._all):
-            for sender in self._all:
-                sender.request_stop()
-            self._feed.stop()
-        for sender in self._all:
-            if not sender.join(JOIN_S):
-                self._problems.append(f"{sender.interface} queue {sender.queue} does not stop")
+        self._feed.stop()  # Nobody sends what it would still read.
+        self._hung = self._threads.join()
+        self._problems += [f"thread {thread.name} does not stop" for thread in self._hung]
         ended_ns = max((sender.ended_ns for sender in self._all), default=0)
         seconds = max((ended_ns or time.monotonic_ns()) - begun_ns, 0) / 1e9
         self._problems += [sender.error for sender in self._all if sender.error]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 
 import zstandard
 
-from xdpcap.errors import KernelError, UsageError
+from xdpcap.errors import KernelError, UsageError, explain
 
 STDIN = "-"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -170,6 +170,8 @@ def _run(source: Source, fd: int, writing: int, unpack: Unpack, head: bytes) -> 
         source._damage = f"{source.name}: {cause}, before offset {stored.offset}"
     except MemoryError:
         source._damage = f"{source.name}: no memory to decompress it, at offset {stored.offset}"
+    except BaseException as error:
+        source._damage = f"{source.name}: {explain(error)}"
     finally:
         # Last, so that whoever sees the end of the pipe sees the damage as well.
         os.close(fd)

@@ -26,7 +26,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from xdpcap.errors import UsageError
+from xdpcap.errors import UsageError, explain
+from xdpcap.host.threads import ThreadGroup
 
 #: Files waiting for the command. A command that falls this far behind never catches up.
 QUEUE_LIMIT = 256
@@ -62,9 +63,9 @@ class PostRotate:
         self._running = ""
         self._running_pid = 0
         self._closed = False
-        # A daemon: a hanging command must not keep the recorder from exiting.
-        self._thread = threading.Thread(target=self._run, name="post-rotate", daemon=True)
-        self._thread.start()
+        group = ThreadGroup()
+        self._thread = group.add("post-rotate", self._run, failed=self._fail, may_stay=True)
+        group.start()
 
     def submit(self, path: str) -> None:
         """Have the command run on `path` when those before it are done."""
@@ -86,7 +87,7 @@ class PostRotate:
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout_s)
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        if not self._thread.is_alive():
+        if not self._thread.running:
             return
         left = self._drain()
         # It may have ended since.
@@ -133,6 +134,9 @@ class PostRotate:
             self._running = shlex.join(argv)
             try:
                 self._call(argv, path)
+            except BaseException as exc:
+                # Whatever it is, the files behind this one still get their command.
+                self._fail(f"on {path}: {explain(exc)}")
             finally:
                 self._running = ""
 

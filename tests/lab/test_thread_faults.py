@@ -1,0 +1,273 @@
+"""An exception in any thread of a recording, a replay or a measurement: one line, exit code 1.
+
+The true counts are reported, what was recorded is in the files, and nothing stays attached.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import Any
+
+import forked
+import pytest
+from accounts import Wire, check_books
+from captured import contents
+from elsewhere import patched
+from observed import attached
+from sending import Replay, pcap_file
+
+from xdpcap.bench.lab import in_netns
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.bench.lab.traffic import send_frames
+
+FRAMES = [numbered_frame(60, number) for number in range(1000)]
+SLOW = ["--pps", "2000", "--stats-interval", "0.1s"]
+
+# Raises `error` at the call number `after` of a method.
+FAULT = """
+import itertools
+from {module} import {owner}
+
+def _faulty(real=getattr({owner}, {method!r}), calls=itertools.count(1)):
+    def method(self, *args, **kwargs):
+        if next(calls) >= {after}:
+            raise {error}
+        return real(self, *args, **kwargs)
+    return method
+
+{owner}.{method} = _faulty()
+"""
+
+
+def fault(owner: str, method: str, error: str, after: int = 1) -> dict[str, str]:
+    """An environment in which a method raises; `owner` is dotted."""
+    module, _, name = owner.rpartition(".")
+    code = FAULT.format(module=module, owner=name, method=method, error=error, after=after)
+    return patched(code)
+
+
+def failures(result: Any) -> list[str]:
+    """The lines of standard error that are not part of a recording's or replay's progress."""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("xdpcap: ")]
+    return [line for line in lines if "Ctrl-C stops" not in line]
+
+
+# --- replay
+
+
+@pytest.mark.parametrize("error", ["KeyError('x')", "MemoryError()", "KeyboardInterrupt()"])
+def test_an_exception_in_the_main_thread_while_senders_send_stops_them_first(lab, tmp_path, error):
+    """The rings are unmapped once nobody uses them: no segmentation fault."""
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = fault("xdpcap.replay.session.ReplaySession", "_progress", error, after=2)
+    sent = Replay(lab, [file, *SLOW, "--loop", "0"], env=env).wait()
+    assert sent.returncode in (1, 130), sent.stderr
+    assert "Traceback" not in sent.stderr
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyError('x')", "SystemExit(0)"])
+def test_an_exception_in_a_sender_is_told_and_what_it_sent_is_counted(lab, record, tmp_path, error):
+    """The second pass fails: the packets of the first are out, and counted."""
+    recorder = record("--json")
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = patched(
+        "from xdpcap.replay import sender\n"
+        "class Transmitter(sender.Transmitter):\n"
+        f"    def rewind(self):\n        raise {error}\n"
+        "sender.Transmitter = Transmitter\n"
+    )
+    sent = Replay(lab, [file, "--pps", "20000", "--loop", "3"], env=env).wait()
+    assert sent.returncode == 1
+    assert sent.report["sent"] == len(FRAMES)
+    [line] = failures(sent)
+    assert line.startswith("xdpcap: tx0 queue 0: ")
+    assert contents(recorder.stop().files) == FRAMES
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyError('x')", "OSError(5, 'I/O')"])
+@pytest.mark.parametrize("method", ["_read_ahead", "_batch", "_portions"])
+def test_an_exception_in_the_reader_ends_the_replay(lab, tmp_path, method, error):
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = fault("xdpcap.replay.batches.Feed", method, error)
+    sent = Replay(lab, [file, "--top-speed", "--no-preload"], env=env).wait(20)
+    assert sent.returncode == 1
+    assert len(failures(sent)) == 1, sent.stderr
+
+
+def test_an_exception_in_the_reader_after_the_first_batch_keeps_the_count(lab, record, tmp_path):
+    recorder = record("--json")
+    frames = [numbered_frame(1500, number) for number in range(12_000)]  # three batches
+    file = pcap_file(tmp_path / "in.pcap", frames)
+    env = fault("xdpcap.replay.batches.Feed", "_batch", "MemoryError()", after=2)
+    sent = Replay(lab, [file, "--pps", "20000", "--no-preload"], env=env).wait(20)
+    assert sent.returncode == 1
+    [line] = failures(sent)
+    assert line == "xdpcap: no memory for the packets; use --no-preload"
+    arrived = contents(recorder.stop().files)
+    assert arrived == frames[: len(arrived)]
+    assert 0 < len(arrived) == sent.report["sent"] < len(frames)
+
+
+def test_an_exception_in_the_feeder_ends_the_replay_with_the_true_count(lab, tmp_path):
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = fault("xdpcap.replay.session.ReplaySession", "_put", "KeyError('x')")
+    sent = Replay(lab, [file, "--top-speed"], env=env).wait(20)
+    assert sent.returncode == 1
+    assert sent.report["sent"] == 0
+    [line] = failures(sent)
+    assert line.startswith("xdpcap: KeyError at sitecustomize.py:")
+
+
+def test_a_sender_that_can_not_be_started_ends_the_replay(make_lab, tmp_path):
+    lab = make_lab(queues=3)
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    sent = Replay(
+        lab, [file, "--top-speed", "--queues", "0-2"], env=no_thread_named("tx0-tx2")
+    ).wait(20)
+    assert sent.returncode == 1
+    [line] = failures(sent)
+    assert line.startswith("xdpcap: thread tx0-tx2 can't be started (no more)")
+
+
+def no_thread_named(name: str) -> dict[str, str]:
+    """An environment in which the system gives no thread of this name."""
+    return patched(
+        "import threading\n"
+        "_start = threading.Thread.start\n"
+        "def start(self):\n"
+        f"    if self.name == {name!r}:\n"
+        "        raise RuntimeError('no more')\n"
+        "    _start(self)\n"
+        "threading.Thread.start = start\n"
+    )
+
+
+# --- record
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyError('x')", "SystemExit(0)"])
+def test_an_exception_in_a_worker_ends_the_recording_with_its_packets(lab, record, error):
+    env = fault("xdpcap.record.worker.Worker", "_rotate", error)
+    recorder = record("--json", "--rotate-packets", "10", env=env)
+    send_frames(lab, FRAMES[:25])
+    result = recorder.wait()
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: rx0: ")
+    total = check_books(result)
+    assert total["written"] + total["write_dropped"] == total["received"]
+    assert [path.suffix for path in result.files] == [".pcapng"]
+    assert len(contents(result.files)) == total["written"] >= 10
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("error", ["KeyError('x')", "MemoryError()"])
+def test_an_exception_in_the_main_thread_stops_the_workers_first(lab, record, error):
+    env = fault("xdpcap.record.session.Session", "_watch_links", error, after=3)
+    recorder = record("--json", "--stats-interval", "0.1s", env=env)
+    wire = Wire(lab)
+    wire.blast(50_000)
+    result = recorder.wait()
+    assert result.returncode == 1
+    assert len(failures(result)) == 1, result.stderr
+    assert [path.suffix for path in result.files] == [".pcapng"]
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("error", ["KeyError('x')", "MemoryError()", "SystemExit(0)"])
+def test_an_exception_in_the_closer_is_told_and_the_files_behind_it_are_completed(
+    lab, record, error
+):
+    # The second file; then the real thing again.
+    env = patched(
+        "import itertools\n"
+        "from xdpcap.savefile.directory import Directory\n"
+        "_complete, _calls = Directory.complete, itertools.count(1)\n"
+        "def complete(self, *args):\n"
+        "    if next(_calls) == 2:\n"
+        f"        raise {error}\n"
+        "    return _complete(self, *args)\n"
+        "Directory.complete = complete\n"
+    )
+    recorder = record("--json", "--rotate-packets", "10", env=env)
+    send_frames(lab, FRAMES[:40])
+    recorder.wait_for(lambda: len(list(recorder.directory.iterdir())) >= 4)
+    result = recorder.stop()
+    assert result.returncode == 1
+    [line] = failures(result)
+    [part] = [path for path in result.files if path.suffix == ".part"]
+    assert line.startswith(f"xdpcap: {part} is left as it is: ")
+    assert "-000002." in part.name
+    assert contents(result.files) == FRAMES[:40]
+
+
+def test_a_worker_that_can_not_be_started_leaves_no_empty_file(make_lab, record):
+    lab = make_lab(queues=3)
+    recorder = record("--json", lab=lab, ready=False, env=no_thread_named("rx0-q2"))
+    result = recorder.wait()
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: thread rx0-q2 can't be started (no more)")
+    assert not [path for path in result.files if path.suffix == ".part"]
+    assert attached(lab) is None
+
+
+def test_an_exception_in_the_post_rotate_thread_is_told(lab, record):
+    env = fault("xdpcap.savefile.post_rotate.PostRotate", "_call", "KeyError('x')")
+    recorder = record("--json", "--post-rotate", "true", env=env)
+    send_frames(lab, FRAMES[:5])
+    result = recorder.stop()
+    assert re.search(r"post-rotate: on .*: KeyError at ", result.stderr)
+    assert contents(result.files) == FRAMES[:5]
+
+
+# --- bench
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyError('x')", "SystemExit(0)"])
+def test_an_exception_in_a_loop_of_the_ring_bench_is_told(lab, error):
+    env = patched(
+        "from xdpcap.bench import rings\n"
+        "class RingLoop(rings.RingLoop):\n"
+        f"    def run(self):\n        raise {error}\n"
+        "rings.RingLoop = RingLoop\n"
+    )
+    result = bench(lab, "rx-drop", "-i", "rx0", "--duration", "5s", env=env)
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: rx0 queue 0: ")
+    assert attached(lab) is None
+
+
+def test_an_exception_in_the_main_thread_of_the_ring_bench_stops_the_loops_first(lab):
+    env = fault("xdpcap.bench.rings._Session", "_moment", "KeyError('x')", after=2)
+    result = bench(lab, "rx-drop", "-i", "rx0", "--duration", "5s", env=env)
+    assert result.returncode == 1
+    assert len(failures(result)) == 1, result.stderr
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "KeyError('x')", "SystemExit(0)"])
+def test_an_exception_in_a_simulated_worker_is_told(lab, tmp_path, error):
+    env = fault("xdpcap.bench.simulator.SimulatedWorker", "_record", error)
+    arguments = ["record", "--simulate", "capture", "-o", tmp_path, "--duration", "5s", "--json"]
+    result = bench(lab, *arguments, env=env)
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["problems"]
+
+
+def bench(lab, *arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    process = in_netns(
+        lab.rx_ns,
+        forked.execute,
+        ["bench", *arguments],
+        env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stdout, stderr = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
