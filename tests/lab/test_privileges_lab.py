@@ -101,7 +101,7 @@ def test_dropping_to_a_user_is_final_in_every_thread(user):
 
 def test_a_process_that_may_not_change_its_user_says_what_it_lacks():
     code = (
-        "from xdpcap import privileges\n"
+        "from xdpcap.host import privileges\n"
         "try: privileges.drop_to('nobody')\n"
         "except Exception as exc: print(type(exc).__name__, exc)"
     )
@@ -114,7 +114,7 @@ def test_a_process_that_may_not_change_its_user_says_what_it_lacks():
 def test_rights_that_were_kept_on_purpose_are_noticed():
     code = (
         "import ctypes\n"
-        "from xdpcap import privileges\n"
+        "from xdpcap.host import privileges\n"
         "PR_SET_KEEPCAPS = 8\n"
         "assert ctypes.CDLL(None).prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) == 0\n"
         "try: privileges.drop_to('nobody')\n"

@@ -189,7 +189,7 @@ def test_what_the_device_lacks_is_said_with_its_name(lab):
 def test_a_umem_does_not_close_before_its_socket_and_both_close_twice(lab):
     umem = Umem(1 << 20)
     xsk = Xsk(umem, "rx0", 0)
-    with pytest.raises(ValueError, match="close the sockets of a UMEM before the UMEM"):
+    with pytest.raises(ValueError, match="the UMEM is in use by the socket of rx0 queue 0"):
         umem.close()
     xsk.close()
     xsk.close()

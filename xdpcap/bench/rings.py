@@ -93,6 +93,10 @@ class _Loop:
             thread_cpu_s(self._thread.ident),
         )
 
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._loop.close()
+
     def _request_stop(self) -> None:
         self._loop.request_stop()
         self._read.set()
@@ -120,10 +124,13 @@ class _Session:
         about = self._about(link, attachment)
         self._ui.begin(about)
         # Unwound before the attachment is: a loop must not outlive its rings.
-        threads = self._stack.enter_context(ThreadGroup(wakeups.notify))
+        threads = ThreadGroup(wakeups.notify)
         for number, xsk in enumerate(attachment.xsks.values()):
             cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
-            self._loops.append(_Loop(config, xsk, cpu, threads))
+            loop = _Loop(config, xsk, cpu, threads)
+            self._stack.callback(loop.close)
+            self._loops.append(loop)
+        self._stack.callback(threads.close)
         threads.start()
         if isinstance(attachment, Attachment):
             attachment.start()

@@ -1,3 +1,3 @@
 """Packets as bytes in memory: sets, flows, client and server, edits, dissection, filters;
-imports errors and options.
+imports errors, host and options.
 """

@@ -111,6 +111,10 @@ class Sender:
             self.ended_ns = time.monotonic_ns()
             self.done = True
 
+    def close(self) -> None:
+        """Let go of the socket; after run() has returned, or without it."""
+        self.transmitter.close()
+
     def fail(self, text: str) -> None:
         """Keep the first failure."""
         if self.error is None:

@@ -98,9 +98,9 @@ class ReplaySession:
         self._wakeups = wakeups = self._stack.enter_context(Wakeups())
         for link in links:
             self._attach(link)
-        # Unwound before the attachments are: a sender must not outlive its rings.
-        self._stack.callback(self._threads.close)
         self._make_senders()
+        # Unwound before senders and attachments are: a thread must not outlive its rings.
+        self._stack.callback(self._threads.close)
         self._announce(first)
         self._record_far_end()
         begun_ns = self._begin()
@@ -157,7 +157,9 @@ class ReplaySession:
                 cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
                 number += 1
                 name, clock = attachment.link.name, attachment.clock
-                row.append(Sender(config, name, xsk, limit=limit, cpu=cpu, clock=clock))
+                sender = Sender(config, name, xsk, limit=limit, cpu=cpu, clock=clock)
+                self._stack.callback(sender.close)
+                row.append(sender)
             self._senders.append(row)
 
     def _nothing_to_send(self) -> str:

@@ -316,6 +316,9 @@ cdef class RingLoop:
     cdef readonly Xsk xsk
     cdef RingState s
     cdef Mode mode
+    cdef str name               # for people
+    cdef bint holds_xsk
+    cdef bint running
 
     def __cinit__(self, Xsk xsk not None, str mode not None, *, uint32_t batch=64,
                   bint busy_poll=False, bint pauses=True, bytes frame=None):
@@ -328,7 +331,11 @@ cdef class RingLoop:
         if self.mode == L2FWD and xsk.tx_size < batch:
             raise ValueError("the TX ring must have room for a batch")
         memset(&self.s, 0, sizeof(self.s))
+        xsk._check_open()
         self.xsk = xsk
+        self.name = f"the {mode} loop of {xsk.interface} queue {xsk.queue}"
+        xsk.hold(self.name)
+        self.holds_xsk = True
         self.s.rx = &xsk.rx
         self.s.tx = &xsk.tx
         self.s.fill = &xsk.umem.fill
@@ -360,6 +367,10 @@ cdef class RingLoop:
 
     def run(self):
         """Until request_stop(); an errno when a system call failed for good, else 0."""
+        if self.running or not self.holds_xsk:
+            raise ValueError(
+                f"{self.name} is {'running in another thread' if self.running else 'closed'}")
+        self.running = True
         with nogil:
             if self.mode == RX_DROP:
                 _rx_drop(&self.s)
@@ -367,6 +378,7 @@ cdef class RingLoop:
                 _tx_only(&self.s)
             else:
                 _l2fwd(&self.s)
+        self.running = False
         return self.s.error
 
     def request_stop(self):
@@ -386,3 +398,17 @@ cdef class RingLoop:
             "occupancy_sum": self.s.occupancy_sum,
             "occupancy_most": self.s.occupancy_most,
         }
+
+    def close(self):
+        """Let go of the socket; safe to call again.  ValueError while it runs."""
+        if self.running:
+            raise ValueError(f"{self.name} is running; request_stop() and wait for its end first")
+        self._free()
+
+    cdef _free(self):
+        if self.holds_xsk:
+            self.holds_xsk = False
+            self.xsk.release(self.name)
+
+    def __dealloc__(self):
+        self._free()

@@ -108,6 +108,9 @@ cdef void _refill(void *source) noexcept nogil:
     s.fill.consumer[0] = consumer
 
 
+NAME = "the Simulation"
+
+
 @cython.no_gc_clear
 cdef class Simulation:
     """Records made packets into a FileSink, as `Capture` does those of a queue.
@@ -126,8 +129,11 @@ cdef class Simulation:
         as descriptors.
     """
 
-    # The blocks are the sink's: it must outlive the loop.
+    # The blocks are the sink's: the loop holds it until close().
     cdef readonly FileSink sink
+    cdef bint holds_sink
+    cdef bint running
+    cdef bint closed
     cdef CaptureState c
     cdef Supply supply
     cdef xsk_ring_cons rx
@@ -142,6 +148,9 @@ cdef class Simulation:
         cdef uint32_t number
         self.c.wake_fd = self.c.fd = -1
         self.sink = sink
+        sink._check_open()
+        sink.hold(NAME)
+        self.holds_sink = True
         self._make_rings(ring_size, frame_size)
         self._copy_templates(templates)
         self.c.rx = self.supply.rx = &self.rx
@@ -205,8 +214,12 @@ cdef class Simulation:
     def run(self):
         """Record until there is something to decide; returns one of `Capture.run()`'s reasons."""
         cdef Reason reason
+        if self.closed or self.running:
+            raise ValueError(f"{NAME} is {'closed' if self.closed else 'running in another thread'}")
+        self.running = True
         with nogil:
             reason = run_record(&self.c)
+        self.running = False
         return <int>reason
 
     def request_stop(self):
@@ -234,10 +247,18 @@ cdef class Simulation:
         return self.c.no_meta
 
     def close(self):
-        """Free rings and frames; safe to call again, and run() is not called any more."""
+        """Free rings and frames; safe to call again.  ValueError while it runs."""
+        if self.running:
+            raise ValueError(f"{NAME} is running; request_stop() and wait for its end first")
         self._free()
 
-    cdef void _free(self):
+    cdef _free(self):
+        self.closed = True
+        if self.holds_sink:
+            self.holds_sink = False
+            if self.sink.s.stop_flag == &self.c.stop:
+                self.sink.s.stop_flag = NULL
+            self.sink.release(NAME)
         if self.area_bytes:
             munmap(self.c.area, self.area_bytes)
             self.area_bytes = 0

@@ -122,6 +122,9 @@ cdef bytes _bytes(const Front *front):
     return packet
 
 
+NAME = "the view of live packets"
+
+
 @cython.no_gc_clear
 cdef class RingLook:
     """Takes packets from `CopyRing`s, the oldest first.
@@ -138,21 +141,26 @@ cdef class RingLook:
     """
 
     cdef RingLookState state
-    cdef list rings             # whose memory is looked at
+    cdef list rings             # whose memory is looked at: held until close()
     cdef Interpreter filter
+    cdef bint reading
     cdef readonly bint merges
     cdef int clock
 
     def __cinit__(self, list rings not None, str clock not None):
         cdef CopyRing ring
         cdef uint32_t i
-        self.rings = rings
+        self.rings = []
         self.clock = {"monotonic": CLOCK_MONOTONIC, "tai": CLOCK_TAI}[clock]
         self.state.fronts = <Front *>calloc(max(len(rings), 1), sizeof(Front))
         if self.state.fronts == NULL:
             raise MemoryError
         for i in range(len(rings)):
             ring = rings[i]
+            if ring.r.lanes == NULL:
+                raise ValueError("the rings of copies are closed")
+            ring.hold(NAME)
+            self.rings.append(ring)
             self.state.fronts[i].rings = &ring.r
             self.merges |= ring.r.lane_count > 1
         self.state.count = len(rings)
@@ -176,8 +184,10 @@ cdef class RingLook:
         if self.merges:
             until_ns = _now_ns(self.clock) - HOLD_NS
         while <uint64_t>len(packets) < max_packets:
+            self.reading = True
             with nogil:
                 front = _next(&self.state, until_ns, &scanned)
+            self.reading = False
             if front == NULL:
                 break
             packets.append((
@@ -208,10 +218,19 @@ cdef class RingLook:
 
     def close(self):
         """Let go of the rings, which may be closed then; safe to call again."""
+        if self.reading:
+            raise ValueError(f"{NAME} is reading in another thread")
+        self._free()
+
+    cdef _free(self):
+        cdef CopyRing ring
         self.state.count = 0
         free(self.state.fronts)
         self.state.fronts = NULL
+        if self.rings is not None:
+            for ring in self.rings:
+                ring.release(NAME)
         self.rings = []
 
     def __dealloc__(self):
-        free(self.state.fronts)
+        self._free()

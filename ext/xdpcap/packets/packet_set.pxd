@@ -1,5 +1,7 @@
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
+from xdpcap.host.held cimport Held
+
 
 # One packet of a set.  What is not to be sent never becomes an entry.
 cdef struct Entry:
@@ -26,5 +28,6 @@ cdef void list_clear(PacketList *list) noexcept nogil
 cdef void list_free(PacketList *list) noexcept nogil
 
 
-cdef class PacketSet:
+cdef class PacketSet(Held):
     cdef PacketList list
+    cdef int require_writable(self) except -1

@@ -100,18 +100,24 @@ cdef void list_free(PacketList *list) noexcept nogil:
     list.count = list.room = list.bytes_used = list.bytes_room = 0
 
 
-cdef class PacketSet:
+cdef class PacketSet(Held):
     """A list of packets; index it for (ts_ns, bytes, number, flow hash)."""
 
     def append(self, bytes packet not None, uint64_t ts_ns=0, uint64_t number=0):
-        """Add a packet at the end."""
+        """Add a packet at the end.  ValueError while a sender holds the set."""
+        self.require_writable()
         if list_append(&self.list, packet, <uint32_t>len(packet), ts_ns,
                        number or self.list.count + 1):
             raise MemoryError
 
     def clear(self):
-        """Forget the packets, keep the memory."""
+        """Forget the packets, keep the memory.  ValueError while a sender holds the set."""
+        self.require_writable()
         list_clear(&self.list)
+
+    cdef int require_writable(self) except -1:
+        # What grows may move, under whoever points into it.
+        return self.require_unheld("the packet set")
 
     def __len__(self):
         return self.list.count

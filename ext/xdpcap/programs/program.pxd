@@ -7,6 +7,7 @@ cdef class Program:
     cdef bpf_object *object
     cdef bpf_program *program
     cdef char *log              # of the verifier, until the program is loaded
+    cdef bint has_descriptors   # __cinit__ has set those below
     cdef int link_fd
     cdef uint32_t netlink_flags
     cdef readonly int ifindex

@@ -161,6 +161,7 @@ cdef class Program:
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.alive_fd = -1
+        self.has_descriptors = True
         self.path = path
         self.clock = clock
         self.foreign = foreign
@@ -352,7 +353,8 @@ cdef class Program:
         self.close()
 
     def __dealloc__(self):
-        if self.link_fd >= 0:
+        # Before __cinit__ the number is 0, and somebody else's.
+        if self.has_descriptors and self.link_fd >= 0:
             close(self.link_fd)
         if self.object != NULL:
             bpf_object__close(self.object)

@@ -14,6 +14,7 @@ from libc.string cimport memset
 
 from xdpcap.rings.copy_rings cimport CopyRing
 from xdpcap.host.clocks cimport ahead_measure
+from xdpcap.host.held cimport Held
 from xdpcap.record.frame_loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
@@ -116,11 +117,17 @@ cdef class Capture:
         Shared by all workers, or None.
     """
 
-    # The rings are the socket's and the blocks the sink's: both must outlive the loop.
+    # The rings are the socket's and the blocks the sink's: the loop holds both until close().
     cdef readonly object source
     cdef readonly FileSink sink
     cdef SharedLimit limit
     cdef CaptureState c
+    cdef str name               # for people
+    cdef bint holds_source
+    cdef bint holds_sink
+    cdef bint running
+    cdef bint closed
+    cdef bint has_descriptor
 
     def __cinit__(self, source not None, FileSink sink not None, *, str format="pcapng",
                   uint32_t snaplen=0, uint32_t interface_id=0, str clock="monotonic",
@@ -129,16 +136,23 @@ cdef class Capture:
                   double flush_interval_s=1.0, uint64_t rotate_size=0,
                   uint64_t rotate_packets=0, bint busy_poll=False, SharedLimit limit=None):
         memset(&self.c, 0, sizeof(self.c))
-        self.c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
-        if self.c.wake_fd < 0:
-            raise KernelError("eventfd()", errno, "raise `ulimit -n`")
+        self.c.wake_fd = -1
+        self.has_descriptor = True
         self.source = source
         self.sink = sink
         self.limit = limit
+        sink._check_open()
         if isinstance(source, CopyRing):
             self._take_from_rings(source)
-        else:
+        elif isinstance(source, Xsk):
             self._take_from_socket(source)
+        else:
+            raise TypeError(f"a Capture records an Xsk or a CopyRing, not {source!r}")
+        sink.hold(self.name)
+        self.holds_sink = True
+        self.c.wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
+        if self.c.wake_fd < 0:
+            raise KernelError("eventfd()", errno, "raise `ulimit -n`")
         self.c.batch = min(batch, source.rx_size)
         self.c.busy_poll = busy_poll
         self.c.sink = &sink.s
@@ -160,6 +174,12 @@ cdef class Capture:
         self.c.pause_ns = PAUSE_START_NS
 
     cdef _take_from_socket(self, Xsk xsk):
+        xsk._check_open()
+        if xsk.rx_size == 0:
+            raise ValueError("the socket was made without an RX ring")
+        self.name = f"the Capture of {xsk.interface} queue {xsk.queue}"
+        xsk.hold(self.name)
+        self.holds_source = True
         self.c.rx = &xsk.rx
         self.c.fill = &xsk.umem.fill
         self.c.area = xsk.umem.area
@@ -167,6 +187,11 @@ cdef class Capture:
         self.c.fd = xsk.fd
 
     cdef _take_from_rings(self, CopyRing ring):
+        if ring.r.lanes == NULL:
+            raise ValueError("the rings of copies are closed")
+        self.name = f"the Capture of queue {ring.queue}'s copies"
+        ring.hold(self.name)
+        self.holds_source = True
         self.c.mirror = &ring.r
         self.c.fd = ring.fd
 
@@ -177,26 +202,45 @@ cdef class Capture:
         thread's timer slack to 1 us, because the pauses are short.
         """
         cdef Reason reason
+        self._begin()
         with nogil:
             prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS)
             reason = run_record(&self.c)
+        self.running = False
         return <int>reason
 
     def run_drop(self):
         """Take packets and throw them away until request_stop(): the bare loop."""
+        self._begin()
         with nogil:
             prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS)
             run_drop(&self.c)
+        self.running = False
 
     def drain(self):
         """Count and throw away what is left in the ring after a limit was reached."""
+        self._begin()
         with nogil:
             discard_all(&self.c)
+        self.running = False
 
     def abandon(self):
         """Count what is left in the ring as write_dropped: no file takes it any more."""
+        self._begin()
         with nogil:
             abandon_all(&self.c)
+        self.running = False
+
+    def _begin(self):
+        """The ring is this thread's until `running` is False again."""
+        self._check_open()
+        if self.running:
+            raise ValueError(f"{self.name} is running in another thread")
+        self.running = True
+
+    def _check_open(self):
+        if self.closed:
+            raise ValueError(f"{self.name} is closed")
 
     def request_stop(self):
         """Make run() return once the ring is empty; from any thread."""
@@ -245,6 +289,7 @@ cdef class Capture:
     @property
     def waiting(self):
         """Descriptors in the RX ring now, bytes in rings of copies."""
+        self._check_open()
         return waiting(&self.c)
 
     @property
@@ -263,11 +308,25 @@ cdef class Capture:
         return self.c.file_ahead_ns
 
     def close(self):
-        """Free what is the loop's own; safe to call again."""
-        if self.c.wake_fd >= 0:
+        """Let go of socket and sink; safe to call again.  ValueError while it runs."""
+        if self.running:
+            raise ValueError(f"{self.name} is running; request_stop() and wait for its end first")
+        self._free()
+
+    cdef _free(self):
+        self.closed = True
+        # Before __cinit__ the number is 0, and somebody else's.
+        if self.has_descriptor and self.c.wake_fd >= 0:
             close_fd(self.c.wake_fd)
             self.c.wake_fd = -1
+        if self.holds_sink:
+            self.holds_sink = False
+            if self.sink.s.stop_flag == &self.c.stop:
+                self.sink.s.stop_flag = NULL
+            self.sink.release(self.name)
+        if self.holds_source:
+            self.holds_source = False
+            (<Held>self.source).release(self.name)
 
     def __dealloc__(self):
-        if self.c.wake_fd >= 0:
-            close_fd(self.c.wake_fd)
+        self._free()

@@ -79,9 +79,12 @@ cdef class Transmitter:
         its due time in that clock with it, for the device to send it then.
     """
 
+    # What the loop points into; it holds the socket until close(), the packets until the next.
     cdef readonly Xsk xsk
     cdef TxState t
-    # What the loop points into.
+    cdef str _name              # for people
+    cdef bint _holds_xsk
+    cdef bint _running
     cdef PacketSet _packets
     cdef Order _order
     cdef Plan _plan
@@ -99,7 +102,11 @@ cdef class Transmitter:
         if launch_clock is not None and not xsk.umem.tx_metadata_len:
             raise ValueError("launch times need a MetadataUmem")
         memset(&self.t, 0, sizeof(self.t))
+        xsk._check_open()
         self.xsk = xsk
+        self._name = f"the Transmitter of {xsk.interface} queue {xsk.queue}"
+        xsk.hold(self._name)
+        self._holds_xsk = True
         self.t.tx = &xsk.tx
         self.t.completion = &xsk.umem.completion
         self.t.area = xsk.umem.area
@@ -136,10 +143,12 @@ cdef class Transmitter:
         over must be completed; sets that are copied follow each other without a pause.
         In a UMEM with metadata all are copied.
         """
+        self._check_idle()
         place = place and self.t.tx_metadata_len == 0
         if self.t.frames_out and (place or self.t.placed != NULL):
             raise ValueError("drain() before loading another set")
         self._forget()
+        packets.hold(self._name)
         self._packets, self._order, self._plan = packets, order, plan
         self.t.entries = packets.list.entries
         self.t.bytes = packets.list.bytes
@@ -194,27 +203,41 @@ cdef class Transmitter:
         Returns DONE, STOPPED, STUCK, DOWN, FAILED or LIMIT.
         """
         cdef TxReason reason
+        self._check_idle()
         self.t.begun_ns = begun_ns - <int64_t>self.t.lead_ns
         self.t.deadline_ns = deadline_ns - self.t.lead_ns if deadline_ns else 0
+        self._running = True
         with nogil:
             prctl(PR_SET_TIMERSLACK, 1)
             reason = tx_run(&self.t)
+        self._running = False
         return <int>reason
 
     def drain(self, double patience_s=2.0):
         """Wait for all completions; DONE, or why some are missing."""
         cdef TxReason reason
         cdef uint64_t patience_ns = <uint64_t>(patience_s * 1e9)
+        self._check_idle()
+        self._running = True
         with nogil:
             reason = tx_drain(&self.t, patience_ns)
+        self._running = False
         return <int>reason
 
     def run_bare(self):
         """Post the laid-out frames over and over until request_stop(): the limit."""
+        self._check_idle()
         if self.t.placed == NULL:
             raise ValueError("load() a set that fits the UMEM first")
+        self._running = True
         with nogil:
             tx_run_bare(&self.t)
+        self._running = False
+
+    def _check_idle(self):
+        if self._running or not self._holds_xsk:
+            raise ValueError(
+                f"{self._name} is {'running in another thread' if self._running else 'closed'}")
 
     def request_stop(self):
         """Make run() return; from any thread."""
@@ -254,14 +277,24 @@ cdef class Transmitter:
         free(self._placed)
         self._placed = NULL
         self.t.placed = NULL
+        self.t.count = 0
+        if self._packets is not None:
+            self._packets.release(self._name)
+            self._packets = None
 
     def close(self):
-        """Free what is the sender's own; safe to call again."""
+        """Let go of the socket and the packets; safe to call again.  ValueError while it runs."""
+        if self._running:
+            raise ValueError(f"{self._name} is running; request_stop() and wait for its end first")
+        self._free()
+
+    cdef _free(self):
         self._forget()
         free(self.t.last_of_packet)
         self.t.last_of_packet = NULL
-        self.t.count = 0
+        if self._holds_xsk:
+            self._holds_xsk = False
+            self.xsk.release(self._name)
 
     def __dealloc__(self):
-        free(self._placed)
-        free(self.t.last_of_packet)
+        self._free()

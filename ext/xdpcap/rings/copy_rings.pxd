@@ -1,6 +1,8 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
+from xdpcap.host.held cimport Held
+
 
 cdef extern from "xdpcap_abi.h" nogil:
     struct xdpcap_meta:
@@ -54,9 +56,10 @@ cdef uint64_t bytes_waiting(const CopyRings *r) noexcept nogil
 cdef uint32_t newly_lost(CopyRings *r, const xdpcap_copy *head) noexcept nogil
 
 
-cdef class CopyRing:
+cdef class CopyRing(Held):
     cdef CopyRings r
     cdef readonly list descriptors
     cdef readonly uint32_t queue
     cdef readonly uint64_t rx_size
     cdef readonly int fd
+    cdef _free(self)

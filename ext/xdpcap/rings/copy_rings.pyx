@@ -200,7 +200,7 @@ cdef uint32_t newly_lost(CopyRings *r, const xdpcap_copy *head) noexcept nogil:
 # ---------------------------------------------------------------- making the rings
 
 @cython.no_gc_clear
-cdef class CopyRing:
+cdef class CopyRing(Held):
     """The rings of one queue, for `Program.bind_ring()` and a `Capture`.
 
     Parameters
@@ -320,7 +320,11 @@ cdef class CopyRing:
         return self.r.packet_count
 
     def close(self):
-        """Unmap and close; safe to call again, and on what is half made."""
+        """Unmap and close; safe to call again.  ValueError while a loop holds them."""
+        self.require_unheld(f"queue {self.queue}'s rings of copies")
+        self._free()
+
+    cdef _free(self):
         cdef Lane *lane
         cdef uint32_t i
         cdef uint32_t lanes = (self.r.cpu_count if self.r.perf else 1) if self.r.lanes != NULL else 0
@@ -341,5 +345,5 @@ cdef class CopyRing:
         self.fd = -1
 
     def __dealloc__(self):
-        if self.r.lanes != NULL or self.descriptors:
-            self.close()
+        if self.descriptors is not None:
+            self._free()

@@ -219,9 +219,9 @@ cdef class MetadataUmem(Umem):
             self._descriptor_and_one = 0
 
     def close(self):
-        """Unregister and unmap; safe to call again.  ValueError while a socket uses it."""
-        if self._socket_count == 0:
-            self._unregister()
+        """Unregister and unmap; safe to call again.  ValueError while a socket holds it."""
+        self.require_unheld("the UMEM")
+        self._unregister()
         Umem.close(self)
 
     def __dealloc__(self):

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
+from xdpcap.host.held cimport Held
 from xdpcap.clib.libxdp cimport xsk_ring_cons, xsk_ring_prod, xsk_umem
 
 
@@ -25,7 +26,7 @@ cdef inline void pool_give(FramePool *pool, uint64_t addr) noexcept nogil:
     pool.free_count += 1
 
 
-cdef class Umem:
+cdef class Umem(Held):
     cdef xsk_umem *handle
     cdef unsigned char *area
     cdef readonly uint64_t size_bytes
@@ -40,7 +41,6 @@ cdef class Umem:
     # Of each frame's start, what is the metadata's and not the packet's; 0 but in MetadataUmem.
     cdef readonly uint32_t tx_metadata_len
     cdef int _fill_some(self, uint32_t wanted) except -1
-    cdef int _socket_count
     # The rings that the first attempt to bind asked for: see Xsk._claim().
     cdef uint32_t _rx_size
     cdef uint32_t _tx_size

@@ -34,6 +34,8 @@ cdef extern from "<sys/mman.h>" nogil:
     int MAP_ANONYMOUS
     int MAP_POPULATE
     int MAP_HUGETLB
+    int MADV_DONTFORK
+    int madvise(void *addr, size_t length, int advice)
     void *MAP_FAILED
 
 cdef extern from "<unistd.h>" nogil:
@@ -49,7 +51,7 @@ def _is_power_of_two(value):
 
 
 @cython.no_gc_clear
-cdef class Umem:
+cdef class Umem(Held):
     """Memory registered with the kernel, cut into frames of equal size.
 
     Parameters
@@ -111,6 +113,11 @@ cdef class Umem:
             raise KernelError(f"mmap(UMEM, {self.size_bytes} bytes)", errno,
                               "ask for less with --umem-size")
         self.area = <unsigned char *>area
+        # The pages are pinned for the kernel to write into.  A fork would share them copy on
+        # write, and before 5.12 the next write of this process moved it to a copy that no packet
+        # reaches (mm/memory.c, copy_present_page()).  The rings are shared mappings, never copied.
+        if madvise(area, self.size_bytes, MADV_DONTFORK):
+            raise KernelError("madvise(UMEM, MADV_DONTFORK)", errno)
 
     def _register(self):
         cdef xsk_umem_config config
@@ -151,6 +158,9 @@ cdef class Umem:
     def populate_fill(self, uint32_t count=0xFFFFFFFF):
         """Hand up to `count` free frames to the kernel; returns how many it took."""
         self._check_open()
+        if self._bound and not self.holders:
+            # libxdp unmaps both rings with the socket (xsk.c, xsk_put_ctx()).
+            raise ValueError("the UMEM's socket is closed, and its rings with it; make a new Umem")
         return self._fill_some(count)
 
     @property
@@ -163,9 +173,8 @@ cdef class Umem:
             raise ValueError("the UMEM is closed")
 
     def close(self):
-        """Unregister and unmap; safe to call again.  ValueError while a socket uses it."""
-        if self._socket_count:
-            raise ValueError("close the sockets of a UMEM before the UMEM")
+        """Unregister and unmap; safe to call again.  ValueError while a socket holds it."""
+        self.require_unheld("the UMEM")
         if self.handle != NULL:
             xsk_umem__delete(self.handle)
             self.handle = NULL

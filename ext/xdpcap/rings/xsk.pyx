@@ -80,7 +80,7 @@ REBIND_WAIT_S = 0.025
 
 
 @cython.no_gc_clear
-cdef class Xsk:
+cdef class Xsk(Held):
     """A socket bound to one queue of an interface.
 
     Parameters
@@ -120,10 +120,12 @@ cdef class Xsk:
         self.tx_size = tx_size
         self.multi_buffer = multi_buffer
         self.need_wakeup = need_wakeup
+        self.name = f"the socket of {interface} queue {queue}"
         self._claim()
         self._bind(zero_copy)
         umem._bound = True
-        umem._socket_count += 1
+        umem.hold(self.name)
+        self.holds_umem = True
         self.zero_copy = granted_zero_copy(self.fd)
 
     def _claim(self):
@@ -185,6 +187,7 @@ cdef class Xsk:
         interrupts off (Documentation/networking/napi.rst).  Raises KernelError.
         """
         cdef int value = 1
+        self._check_open()
         for name, option, number in (
             ("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1),
             ("SO_BUSY_POLL", SO_BUSY_POLL, timeout_us),
@@ -222,11 +225,18 @@ cdef class Xsk:
         Each packet is copied out and its frames go straight back to the fill ring, so
         nothing returned refers to the UMEM.  Call `umem.populate_fill()` once before.
         """
-        cdef uint32_t index = 0, count
-        cdef pollfd waiting
         self._check_open()
         if self.rx_size == 0:
             raise ValueError("the socket was made without an RX ring")
+        self.hold("receive()")  # which waits without the GIL
+        try:
+            return self._receive(limit, timeout_ms)
+        finally:
+            self.release("receive()")
+
+    cdef _receive(self, uint32_t limit, int timeout_ms):
+        cdef uint32_t index = 0, count
+        cdef pollfd waiting
         count = xsk_ring_cons__peek(&self.rx, limit, &index)
         if count == 0 and timeout_ms:
             waiting.fd = self.fd
@@ -287,10 +297,17 @@ cdef class Xsk:
         A packet longer than a frame needs `multi_buffer`.  Returns when the kernel has
         completed them all, or raises KernelError after `timeout_s` without progress.
         """
-        cdef bytes packet
         self._check_open()
         if self.tx_size == 0:
             raise ValueError("the socket was made without a TX ring")
+        self.hold("send()")  # `packets` may be anything, and lets other threads run
+        try:
+            return self._send(packets, timeout_s)
+        finally:
+            self.release("send()")
+
+    cdef _send(self, packets, double timeout_s):
+        cdef bytes packet
         sent = 0
         deadline = time.monotonic() + timeout_s
         for packet in packets:
@@ -356,13 +373,18 @@ cdef class Xsk:
             raise ValueError("the socket is closed")
 
     def close(self):
-        """Unbind and close; safe to call again."""
+        """Unbind and close; safe to call again.  ValueError while a loop holds it."""
+        self.require_unheld(self.name or "the socket")
         if self.handle != NULL:
             xsk_socket__delete(self.handle)
             self.handle = NULL
-        if self.fd >= 0:
-            self.fd = -1
-            self.umem._socket_count -= 1
+        self.fd = -1
+        self._let_umem_go()
+
+    cdef _let_umem_go(self):
+        if self.holds_umem:
+            self.holds_umem = False
+            self.umem.release(self.name)
 
     def __enter__(self):
         return self
@@ -373,5 +395,4 @@ cdef class Xsk:
     def __dealloc__(self):
         if self.handle != NULL:
             xsk_socket__delete(self.handle)
-        if self.umem is not None and self.fd >= 0:
-            self.umem._socket_count -= 1
+        self._let_umem_go()

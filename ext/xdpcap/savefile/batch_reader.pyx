@@ -148,6 +148,7 @@ cdef class CaptureReader:
     cdef ReaderState *r
     cdef ReaderState state
     cdef readonly str name
+    cdef bint reading           # without the GIL
     cdef readonly str linktype
     cdef readonly bint ended
     cdef readonly str damage
@@ -188,8 +189,15 @@ cdef class CaptureReader:
         cdef Step step
         if self.ended:
             return
+        packets.require_writable()
+        if self.reading:
+            raise ValueError(f"{self.name} is being read in another thread")
+        self.reading = True
+        packets.hold(self.name)
         with nogil:
             step = _read(self.r, &packets.list, max_packets, max_bytes)
+        packets.release(self.name)
+        self.reading = False
         if step == STEP_NO_MEMORY:
             raise XdpcapError(f"{self.name}: no memory for its packets; leave out --preload")
         if step == STEP_DAMAGED:
@@ -216,7 +224,9 @@ cdef class CaptureReader:
         }
 
     def close(self):
-        """Close the file; safe to call again."""
+        """Close the file; safe to call again.  ValueError while another thread reads it."""
+        if self.reading:
+            raise ValueError(f"{self.name} is being read in another thread")
         opened_close(&self.state.opened)
         self.ended = True
 

@@ -56,6 +56,7 @@ cdef class LookReader:
     cdef LookState state
     cdef Interpreter filter     # held, since its instructions are looked at
     cdef readonly str name
+    cdef bint reading           # without the GIL
     cdef readonly int linktype
     cdef readonly bint ended
     cdef readonly str damage
@@ -79,11 +80,14 @@ cdef class LookReader:
         cdef const unsigned char *data = NULL
         cdef int result
         cdef list packets = []
+        self._check_idle()
         while not self.ended and <uint64_t>len(packets) < max_packets:
             if packets and counted_ahead(&self.state.opened.file) == 0:
                 break
+            self.reading = True
             with nogil:
                 result = _next(&self.state, &header, &data)
+            self.reading = False
             opened_interrupted()
             if result == 1:
                 packets.append((packet_ts_ns(header), header.len,
@@ -108,9 +112,14 @@ cdef class LookReader:
         return self.state.opened.number
 
     def close(self):
-        """Close the file; safe to call again."""
+        """Close the file; safe to call again.  ValueError while another thread reads it."""
+        self._check_idle()
         opened_close(&self.state.opened)
         self.ended = True
+
+    def _check_idle(self):
+        if self.reading:
+            raise ValueError(f"{self.name} is being read in another thread")
 
     def __enter__(self):
         return self
@@ -119,4 +128,4 @@ cdef class LookReader:
         self.close()
 
     def __dealloc__(self):
-        self.close()
+        opened_close(&self.state.opened)

@@ -1,7 +1,8 @@
+from xdpcap.host.held cimport Held
 from xdpcap.savefile.blocks cimport Sink
 
 
-cdef class FileSink:
+cdef class FileSink(Held):
     cdef Sink s
     cdef void *mapped
     cdef size_t mapped_bytes

@@ -54,7 +54,7 @@ cdef extern from *:
     void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
     int munmap(void *addr, size_t length) nogil
     int madvise(void *addr, size_t length, int advice) nogil
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE, MADV_DONTFORK
     void *MAP_FAILED
     struct statfs_t "statfs":
         long f_type
@@ -112,7 +112,7 @@ def choose_mode(int fd, *, bint direct=True):
 
 
 @cython.no_gc_clear
-cdef class FileSink:
+cdef class FileSink(Held):
     """A pool of blocks and the files they go to.
 
     Parameters
@@ -167,6 +167,10 @@ cdef class FileSink:
         if whole == MAP_FAILED:
             raise KernelError(f"mmap({length} bytes of blocks)", errno, POOL_HINT)
         self.mapped, self.mapped_bytes = whole, length + slack
+        # The kernel reads registered buffers from pages that it has pinned: after a fork a write
+        # of this process would go to a copy, and the old bytes to the disk (see Umem._map()).
+        if madvise(whole, length + slack, MADV_DONTFORK):
+            raise KernelError("madvise(blocks, MADV_DONTFORK)", errno)
         self.s.base = <unsigned char *>whole
         if slack:
             self.s.base += -<size_t>whole % HUGE_PAGE_BYTES
@@ -196,6 +200,7 @@ cdef class FileSink:
         """
         cdef uint32_t index
         cdef SinkFile *f
+        self._check_open()
         if self.s.has_file:
             raise ValueError("finish the current file first")
         if <uint64_t>len(header) > self.s.block_size // 2:
@@ -228,6 +233,7 @@ cdef class FileSink:
         The recorder's hot loop does the same in C; this serves tests and tools.
         """
         cdef uint32_t length = <uint32_t>len(record)
+        self._check_open()
         if length > self.s.block_size:
             raise UsageError("a record may not be longer than a block")
         while sink_room(&self.s) < length:
@@ -242,12 +248,14 @@ cdef class FileSink:
 
     def flush(self):
         """Make what has been appended readable in the file."""
+        self._check_open()
         with nogil:
             sink_reap(&self.s)
             sink_flush(&self.s)
 
     def finish_file(self):
         """Close the current file to further records; it comes back from collect()."""
+        self._check_open()
         if not self.s.has_file:
             raise ValueError("there is no current file")
         with nogil:
@@ -256,6 +264,7 @@ cdef class FileSink:
     def wait(self, double timeout_s):
         """Wait until nothing is in flight; False when it took longer than that."""
         cdef uint64_t deadline = monotonic_ns() + <uint64_t>(timeout_s * 1e9)
+        self._check_open()
         with nogil:
             while self.s.flight_count and monotonic_ns() < deadline:
                 sink_wait(&self.s, 10000)
@@ -268,6 +277,7 @@ cdef class FileSink:
         still read from it.
         """
         cdef Slot *slot
+        self._check_open()
         while self.s.tail < self.s.block_start:
             slot = &self.s.slots[(self.s.tail // self.s.block_size) % self.s.block_count]
             self.s.write_dropped += slot.packets - slot.flushed_packets
@@ -314,8 +324,16 @@ cdef class FileSink:
         self.s.clocks = &times.clocks
 
     def close(self):
-        """Free the pool and the ring; the caller has waited for the last completion."""
+        """Free the pool and the ring; the caller has waited for the last completion.
+
+        Safe to call again.  ValueError while a loop holds the sink.
+        """
+        self.require_unheld("the file sink")
         self._free()
+
+    def _check_open(self):
+        if self.mapped == NULL:
+            raise ValueError("the file sink is closed")
 
     cdef void _free(self):
         if self.s.has_ring:

@@ -138,7 +138,10 @@ cdef class Rewriter:
         Raises XdpcapError, and leaves the set as it was, when there is no memory for tags.
         """
         cdef int result
+        packets.require_writable()
+        packets.hold("a Rewriter")
         with nogil:
             result = _edit(&self.edits, &packets.list)
+        packets.release("a Rewriter")
         if result != 0:
             raise XdpcapError("no memory to add VLAN tags; leave out --preload")
