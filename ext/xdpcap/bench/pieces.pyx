@@ -13,7 +13,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from xdpcap.savefile.blocks cimport Sink, monotonic_ns, sink_commit, sink_failed, sink_room, sink_wait
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC
+from xdpcap.host.clocks cimport clock_ns
+from xdpcap.savefile.blocks cimport Sink, sink_commit, sink_failed, sink_room, sink_wait
 from xdpcap.savefile.encode cimport (
     EPB_DROPCOUNT,
     FORMAT_PCAP,
@@ -95,7 +97,7 @@ cdef void _copy(Bench *b, uint64_t count) noexcept nogil:
 cdef bint _record(Bench *b, Sink *s, uint64_t count) noexcept nogil:
     """Whether the sink took them all."""
     cdef uint64_t i, bound = record_bound(&b.encoder, b.size)
-    s.now_ns = monotonic_ns()
+    s.now_ns = clock_ns(CLOCK_MONOTONIC)
     for i in range(count):
         while sink_room(s) < bound:
             sink_wait(s, 100000)
@@ -115,11 +117,11 @@ def clock_times(uint64_t gap_ns, uint64_t count):
     cdef uint64_t *row = <uint64_t *><char *>times
     cdef uint64_t i, now, due
     with nogil:
-        due = monotonic_ns() + gap_ns
+        due = clock_ns(CLOCK_MONOTONIC) + gap_ns
         for i in range(count):
-            now = monotonic_ns()
+            now = clock_ns(CLOCK_MONOTONIC)
             while now < due:
-                now = monotonic_ns()
+                now = clock_ns(CLOCK_MONOTONIC)
             row[i] = now
             due += gap_ns
     return bytes(times)

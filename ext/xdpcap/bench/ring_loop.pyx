@@ -13,6 +13,8 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_load_int, atomic_store_int
+from xdpcap.clib.posix cimport MSG_DONTWAIT, POLLIN, nanosleep, poll, pollfd, recvfrom, timespec
 from xdpcap.rings.socket_calls cimport kick_tx, raise_tx_budget
 from xdpcap.rings.umem cimport pool_take
 from xdpcap.rings.xsk cimport Xsk
@@ -35,28 +37,6 @@ from xdpcap.clib.libxdp cimport (
 
 from xdpcap.errors import UsageError
 
-
-cdef extern from *:
-    """
-    #include <poll.h>
-    #include <time.h>
-    #include <sys/socket.h>
-    """
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int nanosleep(const timespec *ts, timespec *rest) nogil
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
-    short POLLIN
-    ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
-    int MSG_DONTWAIT
-    int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
-    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int __ATOMIC_RELAXED
 
 cdef enum:
     # So that a stop is seen on an idle ring.

@@ -14,31 +14,30 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
-from xdpcap.record.frame_loop cimport run_record
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_store_int
+from xdpcap.clib.posix cimport (
+    CLOCK_MONOTONIC,
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+)
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
 from xdpcap.record.packet_meta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
-from xdpcap.record.state cimport *
-from xdpcap.record.waiting cimport clock_ns, utc_offset
+from xdpcap.record.loop cimport *
+from xdpcap.host.clocks cimport clock_ns
+from xdpcap.record.waiting cimport utc_offset
 from xdpcap.clib.libxdp cimport XDP_PKT_CONTD, xdp_desc, xsk_ring_cons, xsk_ring_prod
 
 from xdpcap.errors import UsageError
 
 
-cdef extern from *:
-    """
-    #include <time.h>
-    #include <sys/mman.h>
-    #include <endian.h>
-    """
-    int CLOCK_MONOTONIC
-    uint64_t htobe64(uint64_t value) nogil
-    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
-    int munmap(void *addr, size_t length) nogil
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
-    void *MAP_FAILED
-    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int __ATOMIC_RELAXED
+cdef extern from "<endian.h>" nogil:
+    uint64_t htobe64(uint64_t value)
 
 cdef enum:
     HEADROOM_BYTES = 256        # before a packet; XDP_PACKET_HEADROOM

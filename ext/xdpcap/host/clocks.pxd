@@ -1,5 +1,14 @@
 from libc.stdint cimport int64_t, uint64_t
 
+from xdpcap.clib.posix cimport clock_gettime, timespec
+
+
+cdef inline uint64_t clock_ns(int clock) noexcept nogil:
+    """What one of the system's own clocks reads, CLOCK_MONOTONIC and the like."""
+    cdef timespec ts
+    clock_gettime(clock, &ts)
+    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+
 
 # One look at a device's clock between two at the system's, all in ns.
 cdef struct ClockReading:

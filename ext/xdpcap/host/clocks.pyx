@@ -26,15 +26,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
 from xdpcap.errors import KernelError
 
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *ts)
-    int CLOCK_MONOTONIC, CLOCK_REALTIME
 
 cdef extern from *:
     """

@@ -12,22 +12,17 @@ into user and system time is the tick's).
 
 from libc.stdint cimport uint64_t
 
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID
+from xdpcap.host.clocks cimport clock_ns
+
 
 cdef extern from *:
     """
-    #include <time.h>
     #include <sys/resource.h>
-    static inline uint64_t xdpcap_clock_ns(int clock) {
-        struct timespec ts;
-        clock_gettime(clock, &ts);
-        return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-    }
     static inline uint64_t xdpcap_timeval_ns(struct timeval tv) {
         return (uint64_t)tv.tv_sec * 1000000000u + (uint64_t)tv.tv_usec * 1000u;
     }
     """
-    uint64_t clock_ns "xdpcap_clock_ns"(int clock) nogil
-    int CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID
     struct timeval:
         pass
     uint64_t timeval_ns "xdpcap_timeval_ns"(timeval tv) nogil

@@ -12,8 +12,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC, CLOCK_TAI
+from xdpcap.host.clocks cimport clock_ns
 from xdpcap.packets.filter.classic_bpf cimport Interpreter
 from xdpcap.rings.copy_rings cimport (
     CopyRing,
@@ -27,9 +28,6 @@ from xdpcap.rings.copy_rings cimport (
 from xdpcap.savefile.encode cimport TAG_BYTES, put_tagged
 from xdpcap.clib.libpcap cimport bpf_filter, bpf_insn
 
-cdef extern from "<time.h>" nogil:
-    int CLOCK_TAI
-
 cdef extern from "xdpcap_abi.h" nogil:
     enum:
         XDPCAP_META_VLAN
@@ -41,12 +39,6 @@ cdef enum:
 # A packet is stamped before its copy can be seen, by the time that the copying takes. One that
 # is this old has every older one of the other rings beside it.
 HOLD_NS = 2000000
-
-
-cdef uint64_t _now_ns(int clock) noexcept nogil:
-    cdef timespec ts
-    clock_gettime(clock, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
 
 
 cdef struct Front:
@@ -182,7 +174,7 @@ cdef class RingLook:
         cdef Front *front
         cdef list packets = []
         if self.merges:
-            until_ns = _now_ns(self.clock) - HOLD_NS
+            until_ns = clock_ns(self.clock) - HOLD_NS
         while <uint64_t>len(packets) < max_packets:
             self.reading = True
             with nogil:

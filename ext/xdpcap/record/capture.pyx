@@ -12,36 +12,29 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_store_int, atomic_sub_i64
+from xdpcap.clib.posix cimport (
+    CLOCK_MONOTONIC,
+    CLOCK_TAI,
+    EFD_CLOEXEC,
+    EFD_NONBLOCK,
+    PR_SET_TIMERSLACK,
+    close_fd,
+    eventfd,
+    prctl,
+    write,
+)
 from xdpcap.rings.copy_rings cimport CopyRing
 from xdpcap.host.clocks cimport ahead_measure
 from xdpcap.host.held cimport Held
-from xdpcap.record.frame_loop cimport abandon_all, discard_all, run_drop, run_record
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
-from xdpcap.record.state cimport *
+from xdpcap.record.loop cimport *
 from xdpcap.record.waiting cimport set_offsets, utc_offset, waiting
 from xdpcap.rings.xsk cimport Xsk
 
 from xdpcap.errors import KernelError
 
-
-cdef extern from *:
-    """
-    #include <time.h>
-    #include <unistd.h>
-    #include <sys/eventfd.h>
-    #include <sys/prctl.h>
-    """
-    int CLOCK_MONOTONIC, CLOCK_TAI
-    int eventfd(unsigned value, int flags) nogil
-    int EFD_NONBLOCK, EFD_CLOEXEC
-    ssize_t write(int fd, const void *buf, size_t n) nogil
-    int close_fd "close"(int fd) nogil
-    int prctl(int option, ...) nogil
-    int PR_SET_TIMERSLACK
-    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int64_t atomic_sub "__atomic_sub_fetch"(int64_t *p, int64_t value, int order) nogil
-    int __ATOMIC_RELAXED
 
 cdef enum:
     PAUSE_START_NS = 20000      # the loop steers it from there
@@ -66,9 +59,9 @@ cdef class SharedLimit:
 
     def take(self, int64_t file_bytes):
         """Take a file's header and tail off the limit of bytes; False when it has less left."""
-        if atomic_sub(&self.budget.bytes, file_bytes, __ATOMIC_RELAXED) >= 0:
+        if atomic_sub_i64(&self.budget.bytes, file_bytes, __ATOMIC_RELAXED) >= 0:
             return True
-        atomic_sub(&self.budget.bytes, -file_bytes, __ATOMIC_RELAXED)
+        atomic_sub_i64(&self.budget.bytes, -file_bytes, __ATOMIC_RELAXED)
         return False
 
     @property

@@ -9,10 +9,11 @@ Source relied on: bpf/xdpcap_abi.h; Documentation/networking/xdp-rx-metadata.rst
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from xdpcap.clib.posix cimport CLOCK_REALTIME
+from xdpcap.host.clocks cimport clock_ns
 from xdpcap.rings.copy_rings cimport xdpcap_meta
 from xdpcap.savefile.encode cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
-from xdpcap.record.state cimport CaptureState
-from xdpcap.record.waiting cimport clock_ns
+from xdpcap.record.loop cimport CaptureState
 
 
 cdef extern from "xdpcap_abi.h" nogil:
@@ -24,12 +25,6 @@ cdef extern from "xdpcap_abi.h" nogil:
         XDPCAP_META_VLAN
         XDPCAP_META_DEVICE_TS
         XDPCAP_META_VERDICT
-
-cdef extern from *:
-    """
-    #include <time.h>
-    """
-    int CLOCK_REALTIME
 
 cdef enum:
     META_BYTES = 32

@@ -1,9 +1,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from xdpcap.record.state cimport CaptureState
+from xdpcap.record.loop cimport CaptureState
 
 
-cdef uint64_t clock_ns(int clock) noexcept nogil
 cdef int64_t utc_offset(int clock) noexcept nogil
 cdef void set_offsets(CaptureState *c) noexcept nogil
 cdef uint32_t waiting(const CaptureState *c) noexcept nogil

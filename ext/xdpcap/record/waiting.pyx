@@ -10,36 +10,25 @@ Source relied on: Documentation/networking/af_xdp.rst; kernel/time/timekeeping.c
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from xdpcap.clib.posix cimport (
+    CLOCK_REALTIME,
+    CLOCK_TAI,
+    MSG_DONTWAIT,
+    POLLIN,
+    nanosleep,
+    poll,
+    pollfd,
+    read,
+    recvfrom,
+    timespec,
+)
 from xdpcap.rings.copy_rings cimport bytes_waiting
-from xdpcap.host.clocks cimport ahead_measure
+from xdpcap.host.clocks cimport ahead_measure, clock_ns
 from xdpcap.host.stage_times cimport STAGE_IDLE, STAGE_PEEK, STAGE_SOURCE, wait_begins, wait_ends
-from xdpcap.record.state cimport CaptureState
+from xdpcap.record.loop cimport CaptureState
 from xdpcap.rings.socket_calls cimport read_statistics
 from xdpcap.clib.libxdp cimport xdp_statistics, xsk_ring_prod__needs_wakeup
 
-
-cdef extern from *:
-    """
-    #include <poll.h>
-    #include <time.h>
-    #include <unistd.h>
-    #include <sys/socket.h>
-    """
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long n, int timeout_ms) nogil
-    short POLLIN
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *ts) nogil
-    int nanosleep(const timespec *ts, timespec *rest) nogil
-    int CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI
-    ssize_t read(int fd, void *buf, size_t n) nogil
-    ssize_t recvfrom(int fd, void *buf, size_t n, int flags, void *addr, void *size) nogil
-    int MSG_DONTWAIT
 
 cdef enum:
     # A loss is looked for so often; the getsockopt costs about 0.3 us.
@@ -56,12 +45,6 @@ cdef enum:
 
 
 # ---------------------------------------------------------------- by the clock
-
-cdef uint64_t clock_ns(int clock) noexcept nogil:
-    cdef timespec ts
-    clock_gettime(clock, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
-
 
 cdef int64_t utc_offset(int clock) noexcept nogil:
     """UTC minus `clock`, from the tightest of five bracketed readings."""

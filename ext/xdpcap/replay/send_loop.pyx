@@ -22,7 +22,9 @@ from libc.errno cimport EAGAIN, EBUSY, EINTR, ENETDOWN, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xdpcap.host.clocks cimport clock_refresh
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_load_int, atomic_sub_i64
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC, MSG_DONTWAIT, nanosleep, sendto, timespec
+from xdpcap.host.clocks cimport clock_ns, clock_refresh
 from xdpcap.rings.tx_metadata cimport XDP_TX_METADATA, ask_launch, ask_nothing
 from xdpcap.rings.umem cimport pool_give, pool_take
 from xdpcap.clib.libxdp cimport (
@@ -41,26 +43,13 @@ from xdpcap.clib.libxdp cimport (
 
 cdef extern from *:
     """
-    #include <sys/socket.h>
-    #include <time.h>
     #if defined(__x86_64__) || defined(__i386__)
     #define xdpcap_relax() __builtin_ia32_pause()
     #else
     #define xdpcap_relax() __asm__ __volatile__("" ::: "memory")
     #endif
     """
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *ts) nogil
-    int nanosleep(const timespec *ts, timespec *rest) nogil
-    int CLOCK_MONOTONIC
-    ssize_t sendto(int fd, const void *buf, size_t n, int flags, void *addr, unsigned size) nogil
-    int MSG_DONTWAIT
     void relax "xdpcap_relax"() nogil
-    int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
-    int64_t atomic_sub "__atomic_sub_fetch"(int64_t *p, int64_t value, int order) nogil
-    int __ATOMIC_RELAXED
     int clzll "__builtin_clzll"(unsigned long long value) nogil
 
 cdef enum:
@@ -71,12 +60,6 @@ cdef enum:
     # Without a completion or a free slot for so long the device is stuck.
     STUCK_NS = 2000000000
     PAUSE_NS = 1000
-
-
-cdef inline uint64_t _now() noexcept nogil:
-    cdef timespec ts
-    clock_gettime(CLOCK_MONOTONIC, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
 
 
 cdef void _sleep(uint64_t ns) noexcept nogil:
@@ -208,7 +191,7 @@ cdef void _wait_until(TxState *t, int64_t due) noexcept nogil:
     """Sleep, then watch the clock, until a packet's time or a stop."""
     cdef int64_t left
     while not atomic_load_int(&t.stop, __ATOMIC_RELAXED):
-        left = due - <int64_t>_now()
+        left = due - <int64_t>clock_ns(CLOCK_MONOTONIC)
         if left <= 0:
             return
         if t.sleep_only:
@@ -249,13 +232,13 @@ cdef uint64_t _allowed(TxState *t, uint64_t wanted) noexcept nogil:
     cdef int64_t left
     if t.limit == NULL:
         return wanted
-    left = atomic_sub(t.limit, <int64_t>wanted, __ATOMIC_RELAXED)
+    left = atomic_sub_i64(t.limit, <int64_t>wanted, __ATOMIC_RELAXED)
     if left >= 0:
         return wanted
     if left <= -<int64_t>wanted:
-        atomic_sub(t.limit, -<int64_t>wanted, __ATOMIC_RELAXED)
+        atomic_sub_i64(t.limit, -<int64_t>wanted, __ATOMIC_RELAXED)
         return 0
-    atomic_sub(t.limit, left, __ATOMIC_RELAXED)
+    atomic_sub_i64(t.limit, left, __ATOMIC_RELAXED)
     return wanted + <uint64_t>left
 
 
@@ -267,7 +250,7 @@ cdef TxReason _hand_over(TxState *t, uint64_t wanted) noexcept nogil:
     while wanted:
         posted = _post_some(t, wanted)
         reason = _kick(t)
-        now = _now()
+        now = clock_ns(CLOCK_MONOTONIC)
         if posted:
             t.progress_ns = now
             if t.due != NULL:
@@ -299,17 +282,17 @@ cdef TxReason tx_run(TxState *t) noexcept nogil:
     cdef uint64_t now, wanted, allowed
     cdef TxReason reason
     _wait_until(t, t.begun_ns)
-    t.progress_ns = _now()
+    t.progress_ns = clock_ns(CLOCK_MONOTONIC)
     while t.next < t.count:
         if atomic_load_int(&t.stop, __ATOMIC_RELAXED):
             return TX_STOPPED
-        now = _now()
+        now = clock_ns(CLOCK_MONOTONIC)
         if t.deadline_ns and now >= t.deadline_ns:
             return TX_LIMIT
         wanted = _due_now(t, now)
         if wanted == 0:
             _wait_until(t, t.begun_ns + t.due[t.order[t.next]])
-            t.progress_ns = _now()
+            t.progress_ns = clock_ns(CLOCK_MONOTONIC)
             continue
         allowed = _allowed(t, wanted)
         if t.launch:
@@ -324,11 +307,11 @@ cdef TxReason tx_run(TxState *t) noexcept nogil:
 
 cdef TxReason tx_drain(TxState *t, uint64_t patience_ns) noexcept nogil:
     """Wait until everything handed over is completed, kicking what the kernel left."""
-    cdef uint64_t since = _now(), now
+    cdef uint64_t since = clock_ns(CLOCK_MONOTONIC), now
     cdef TxReason reason
     while t.frames_out:
         reason = _kick(t)
-        now = _now()
+        now = clock_ns(CLOCK_MONOTONIC)
         if _reap(t):
             since = now
             continue

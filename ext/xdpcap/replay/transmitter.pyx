@@ -12,6 +12,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_store_int
+from xdpcap.clib.posix cimport PR_SET_TIMERSLACK, prctl
 from xdpcap.host.clocks cimport clock_measure
 from xdpcap.packets.packet_set cimport Entry, PacketSet
 from xdpcap.replay.plan cimport Order, Plan
@@ -29,15 +31,6 @@ from xdpcap.rings.xsk cimport Xsk
 
 from xdpcap.errors import KernelError, UsageError
 
-
-cdef extern from *:
-    """
-    #include <sys/prctl.h>
-    """
-    int prctl(int option, ...) nogil
-    int PR_SET_TIMERSLACK
-    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int __ATOMIC_RELAXED
 
 # Why run() came back.
 DONE = 1        # every packet of the set has been handed over

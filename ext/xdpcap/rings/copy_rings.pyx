@@ -15,6 +15,24 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from xdpcap.clib.atomic cimport (
+    __ATOMIC_ACQUIRE,
+    __ATOMIC_RELAXED,
+    __ATOMIC_RELEASE,
+    atomic_load_u32,
+    atomic_load_u64,
+    atomic_store_u64,
+)
+from xdpcap.clib.posix cimport (
+    CLOCK_MONOTONIC,
+    MAP_FAILED,
+    MAP_SHARED,
+    PROT_READ,
+    PROT_WRITE,
+    close_fd,
+    mmap,
+    munmap,
+)
 from xdpcap.clib.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
 
 import errno as _errno
@@ -29,8 +47,6 @@ cdef extern from *:
     #include <linux/bpf.h>
     #include <linux/perf_event.h>
     #include <sys/ioctl.h>
-    #include <sys/mman.h>
-    #include <time.h>
     #include <sys/syscall.h>
     #include <unistd.h>
     static int xdpcap_perf_ring(int cpu, int clock) {
@@ -65,16 +81,6 @@ cdef extern from *:
         uint16_t size
     uint32_t PERF_RECORD_SAMPLE
     uint32_t BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
-    int close_fd "close"(int fd) nogil
-    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
-    int munmap(void *addr, size_t length) nogil
-    void *MAP_FAILED
-    int PROT_READ, PROT_WRITE, MAP_SHARED
-    uint64_t load_acquire "__atomic_load_n"(const uint64_t *p, int order) nogil
-    uint32_t load_acquire32 "__atomic_load_n"(const uint32_t *p, int order) nogil
-    void store_release "__atomic_store_n"(uint64_t *p, uint64_t value, int order) nogil
-    int __ATOMIC_ACQUIRE, __ATOMIC_RELEASE, __ATOMIC_RELAXED
-    int CLOCK_MONOTONIC
 
 cdef enum:
     RINGBUF_HEADER = 8          # struct bpf_ringbuf_hdr: length and flags, then pages
@@ -87,12 +93,12 @@ cdef enum:
 # ---------------------------------------------------------------- finding a packet
 
 cdef bint _find_in_ringbuf(Lane *lane, xdpcap_copy *head, const unsigned char **packet) noexcept nogil:
-    cdef uint64_t end = load_acquire(lane.producer, __ATOMIC_ACQUIRE)
+    cdef uint64_t end = atomic_load_u64(lane.producer, __ATOMIC_ACQUIRE)
     cdef uint32_t length
     cdef unsigned char *record
     while lane.position < end:
         record = lane.data + (lane.position & lane.mask)
-        length = load_acquire32(<const uint32_t *>record, __ATOMIC_ACQUIRE)
+        length = atomic_load_u32(<const uint32_t *>record, __ATOMIC_ACQUIRE)
         if length & BPF_RINGBUF_BUSY_BIT:
             # Reserved and not yet written; what follows it has to wait.
             return False
@@ -109,7 +115,7 @@ cdef bint _find_in_ringbuf(Lane *lane, xdpcap_copy *head, const unsigned char **
 
 cdef bint _find_in_perf(Lane *lane, bint stamped, unsigned char *straight, xdpcap_copy *head,
                         const unsigned char **packet) noexcept nogil:
-    cdef uint64_t end = load_acquire(lane.producer, __ATOMIC_ACQUIRE)
+    cdef uint64_t end = atomic_load_u64(lane.producer, __ATOMIC_ACQUIRE)
     cdef uint64_t at, first
     cdef perf_event_header *header
     cdef unsigned char *record
@@ -153,7 +159,7 @@ cdef bint find_copy(CopyRings *r, xdpcap_copy *head, const unsigned char **packe
     r.found = NULL
     for i in range(r.lane_count):
         lane = &r.lanes[i]
-        if lane.position == load_acquire(lane.producer, __ATOMIC_RELAXED):
+        if lane.position == atomic_load_u64(lane.producer, __ATOMIC_RELAXED):
             continue
         # Each ring has its own room to be put straight in.
         if not _find_in_perf(lane, r.stamped, r.straight + <size_t>i * PERF_LONGEST, &other, &there):
@@ -174,7 +180,7 @@ cdef void release_copies(CopyRings *r) noexcept nogil:
     """Give the room of what was taken back to the kernel."""
     cdef uint32_t i
     for i in range(r.lane_count):
-        store_release(r.lanes[i].consumer, r.lanes[i].position, __ATOMIC_RELEASE)
+        atomic_store_u64(r.lanes[i].consumer, r.lanes[i].position, __ATOMIC_RELEASE)
 
 
 cdef uint64_t bytes_waiting(const CopyRings *r) noexcept nogil:
@@ -182,8 +188,8 @@ cdef uint64_t bytes_waiting(const CopyRings *r) noexcept nogil:
     cdef uint64_t waiting = 0
     cdef uint32_t i
     for i in range(r.lane_count):
-        waiting += (load_acquire(r.lanes[i].producer, __ATOMIC_RELAXED)
-                    - load_acquire(r.lanes[i].consumer, __ATOMIC_RELAXED))
+        waiting += (atomic_load_u64(r.lanes[i].producer, __ATOMIC_RELAXED)
+                    - atomic_load_u64(r.lanes[i].consumer, __ATOMIC_RELAXED))
     return waiting
 
 

@@ -11,6 +11,7 @@ from libc.errno cimport EAGAIN, EBUSY, EINTR, ENOBUFS, errno
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
+from xdpcap.clib.posix cimport MSG_DONTWAIT, getsockopt, sendto, setsockopt, socklen_t
 from xdpcap.clib.libxdp cimport (
     SOL_XDP,
     XDP_OPTIONS,
@@ -23,14 +24,6 @@ from xdpcap.clib.libxdp cimport (
 import errno as _errno
 
 from xdpcap.errors import KernelError
-
-
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef unsigned int socklen_t
-    int getsockopt(int fd, int level, int name, void *value, socklen_t *size)
-    int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
-    ssize_t sendto(int fd, const void *buf, size_t n, int flags, void *addr, socklen_t size)
-    int MSG_DONTWAIT
 
 
 cdef extern from *:

@@ -13,6 +13,21 @@ from libc.errno cimport errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from xdpcap.clib.posix cimport (
+    MADV_DONTFORK,
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_HUGETLB,
+    MAP_POPULATE,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    _SC_PAGESIZE,
+    madvise,
+    mmap,
+    munmap,
+    sysconf,
+)
 from xdpcap.clib.libxdp cimport (
     xsk_ring_prod__fill_addr,
     xsk_ring_prod__reserve,
@@ -24,23 +39,6 @@ from xdpcap.clib.libxdp cimport (
 
 from xdpcap.errors import KernelError, UsageError
 
-
-cdef extern from "<sys/mman.h>" nogil:
-    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset)
-    int munmap(void *addr, size_t length)
-    int PROT_READ
-    int PROT_WRITE
-    int MAP_PRIVATE
-    int MAP_ANONYMOUS
-    int MAP_POPULATE
-    int MAP_HUGETLB
-    int MADV_DONTFORK
-    int madvise(void *addr, size_t length, int advice)
-    void *MAP_FAILED
-
-cdef extern from "<unistd.h>" nogil:
-    long sysconf(int name)
-    int _SC_PAGESIZE
 
 cdef enum:
     HUGE_PAGE_BYTES = 2097152

@@ -15,6 +15,7 @@ from libc.errno cimport EBUSY, errno
 from libc.string cimport memcpy, memset
 from libc.stdint cimport uint16_t
 
+from xdpcap.clib.posix cimport POLLIN, SOL_SOCKET, poll, pollfd, setsockopt
 from xdpcap.clib.libxdp cimport (
     SO_BUSY_POLL_BUDGET,
     SO_PREFER_BUSY_POLL,
@@ -48,19 +49,6 @@ import time
 
 from xdpcap.errors import KernelError, UsageError
 
-
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef unsigned int socklen_t
-    int setsockopt(int fd, int level, int name, const void *value, socklen_t size)
-    int SOL_SOCKET
-
-cdef extern from "<poll.h>" nogil:
-    struct pollfd:
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long n, int timeout_ms)
-    int POLLIN
 
 cdef extern from *:
     """

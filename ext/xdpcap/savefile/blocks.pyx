@@ -4,22 +4,33 @@ Purpose: cut a stream of records into 4 KiB-aligned blocks, write each whole blo
 io_uring (O_DIRECT with registered buffers where the file system takes it), and know
 for every packet whether it reached the file.
 Owner: one worker thread; nothing is locked except a pipe that several workers share.
-Frees: FileSink (`_sink`), which owns the struct.
+Frees: nothing; `savefile.sink` owns the struct.
 
 Behind the pool there is room for one record more, so one that straddles the pool's end
-is still encoded as one run of bytes; what lies behind the end then goes to its start.  Blocks retire in order: a packet
-counts as `written` when its block and all before it are in the file (`_retire`).  The part of a
-block that a quiet moment leaves behind goes through the page cache (sink_flush), so
-the file's length is exact at all times and no padding is ever in it.
+is still encoded as one run of bytes; what lies behind the end then goes to its start.  Blocks
+retire in order: a packet counts as `written` when its block and all before it are in the file.
+The part of a block that a quiet moment leaves behind goes through the page cache (sink_flush),
+so the file's length is exact at all times and no padding is ever in it.
 
-Source relied on: io_uring_enter(2), open(2) O_DIRECT; fs/iomap/direct-io.c.
+Source relied on: io_uring_enter(2), open(2) O_DIRECT; fs/iomap/direct-io.c; pipe(7).
 """
 
-from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, errno
-from libc.stdint cimport int32_t
+from libc.errno cimport EAGAIN, EINTR, EINVAL, EIO, ETIMEDOUT, errno
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from xdpcap.savefile.completed_blocks cimport count_written, readable_end, retire
+from xdpcap.clib.atomic cimport __ATOMIC_RELAXED, atomic_load_int
+from xdpcap.clib.posix cimport (
+    CLOCK_MONOTONIC,
+    POLLOUT,
+    poll,
+    pollfd,
+    pthread_mutex_lock,
+    pthread_mutex_t,
+    pthread_mutex_unlock,
+    pwrite,
+    write,
+)
 from xdpcap.host.stage_times cimport (
     STAGE_ENCODE,
     STAGE_PEEK,
@@ -28,35 +39,109 @@ from xdpcap.host.stage_times cimport (
     write_begins,
     write_ends,
 )
-from xdpcap.savefile.pipe_writer cimport stream_out
 from xdpcap.clib.liburing cimport *
+from xdpcap.host.clocks cimport clock_ns
 
-
-cdef extern from *:
-    """
-    #include <pthread.h>
-    #include <unistd.h>
-    #include <time.h>
-    """
-    ssize_t pwrite(int fd, const void *buf, size_t n, long offset) nogil
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_lock(pthread_mutex_t *m) nogil
-    int pthread_mutex_unlock(pthread_mutex_t *m) nogil
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *ts) nogil
-    int CLOCK_MONOTONIC
 
 cdef enum:
     DIRECT_ALIGN = 4096         # bytes; covers every block device sector size in use
+    # How long a reader that has stopped reading may hold up a stop.
+    STREAM_STOP_MS = 1000
 
 
-cdef uint64_t monotonic_ns() noexcept nogil:
-    cdef timespec ts
-    clock_gettime(CLOCK_MONOTONIC, &ts)
-    return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+# ---------------------------------------------------------------- blocks that are through
+
+cdef void _count_up_to(Sink *s, const Slot *slot, uint64_t packets, uint64_t size) noexcept nogil:
+    cdef SinkFile *f = &s.files[slot.file]
+    f.written += packets - slot.flushed_packets
+    f.written_bytes += size - slot.flushed_bytes
+    s.written += packets - slot.flushed_packets
+    s.written_bytes += size - slot.flushed_bytes
+
+
+cdef void count_written(Sink *s, const Slot *slot) noexcept nogil:
+    """A block's packets are in the file; those of an earlier flush are counted."""
+    _count_up_to(s, slot, slot.packets, slot.bytes)
+
+
+cdef uint64_t readable_end(const Slot *slot) noexcept nogil:
+    """Bytes of a file that are whole when this block of it could not be written."""
+    if slot.flushed:
+        return slot.file_offset + slot.flushed
+    if slot.cut > slot.file_offset + slot.done:
+        return 0    # the first block, and not even the header got there
+    return slot.cut
+
+
+cdef void _salvage(Sink *s, Slot *slot) noexcept nogil:
+    """A block of which the disk took a part: its records up to the last mark in there stay."""
+    cdef SinkFile *f = &s.files[slot.file]
+    cdef Mark *mark
+    cdef uint32_t i
+    for i in range(slot.mark_count, 0, -1):
+        mark = &slot.marks[i - 1]
+        if mark.end <= slot.done and mark.end > slot.flushed:
+            f.cut = slot.file_offset + mark.end
+            _count_up_to(s, slot, mark.packets, mark.bytes)
+            slot.flushed_packets = mark.packets
+            slot.flushed_bytes = mark.bytes
+            return
+
+
+cdef void _retire_one(Sink *s, Slot *slot) noexcept nogil:
+    cdef SinkFile *f = &s.files[slot.file]
+    if slot.state == SLOT_FAILED and f.error == 0:
+        f.cut = readable_end(slot)
+        _salvage(s, slot)
+        f.error = slot.error
+    if f.error:
+        s.write_dropped += slot.packets - slot.flushed_packets
+    else:
+        count_written(s, slot)
+    f.in_flight -= 1
+    if f.finished and f.in_flight == 0:
+        s.some_file_done = True
+    slot.state = SLOT_FREE
+
+
+cdef void retire(Sink *s) noexcept nogil:
+    """Count the oldest blocks that are through, in order, and free their room."""
+    cdef Slot *slot
+    while s.tail < s.block_start:
+        slot = slot_of(s, s.tail)
+        if slot.state != SLOT_DONE and slot.state != SLOT_FAILED:
+            return
+        _retire_one(s, slot)
+        s.tail += s.block_size
+
+
+# ---------------------------------------------------------------- a pipe
+
+cdef int _stream_out(int fd, const unsigned char *data, uint64_t length, uint64_t *written,
+                     int *stop_flag) noexcept nogil:
+    """Write it all to a pipe; 0 or errno.  A stop waits a second for the reader."""
+    cdef pollfd waiting
+    cdef ssize_t n
+    cdef int patience_ms = STREAM_STOP_MS
+    waiting.fd = fd
+    waiting.events = POLLOUT
+    while length:
+        if poll(&waiting, 1, 100) == 0:
+            if stop_flag != NULL and atomic_load_int(stop_flag, __ATOMIC_RELAXED):
+                patience_ms -= 100
+                if patience_ms <= 0:
+                    return ETIMEDOUT
+            continue
+        n = write(fd, data, length)
+        if n > 0:
+            data += n
+            length -= <uint64_t>n
+            written[0] += <uint64_t>n
+        elif n < 0 and (errno == EAGAIN or errno == EINTR):
+            continue
+        else:
+            return errno if n < 0 else EIO
+    return 0
 
 
 # ---------------------------------------------------------------- blocks
@@ -133,7 +218,7 @@ cdef void sink_begin(Sink *s, uint32_t index, uint32_t header_length) noexcept n
     s.file = &s.files[index]
     s.file.base = s.pos
     s.has_file = True
-    s.now_ns = monotonic_ns()
+    s.now_ns = clock_ns(CLOCK_MONOTONIC)
     if s.mode == SINK_STREAM:
         s.open = s.slots
         s.boundary = s.pos + s.block_size
@@ -310,7 +395,7 @@ cdef void sink_flush(Sink *s) noexcept nogil:
 
 
 cdef int _stream_pending(Sink *s) noexcept nogil:
-    return stream_out(s.file.fd, s.base + s.tail % s.pool_size, s.pos - s.tail, &s.disk_bytes,
+    return _stream_out(s.file.fd, s.base + s.tail % s.pool_size, s.pos - s.tail, &s.disk_bytes,
                       s.stop_flag)
 
 

@@ -14,6 +14,21 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
+from xdpcap.clib.posix cimport (
+    CLOCK_MONOTONIC,
+    MADV_DONTFORK,
+    MADV_HUGEPAGE,
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_PRIVATE,
+    PROT_READ,
+    PROT_WRITE,
+    madvise,
+    mmap,
+    munmap,
+    pthread_mutex_init,
+    pthread_mutex_t,
+)
 from xdpcap.savefile.blocks cimport (
     SINK_BUFFERED,
     SINK_DIRECT,
@@ -24,7 +39,6 @@ from xdpcap.savefile.blocks cimport (
     Sink,
     SinkFile,
     Slot,
-    monotonic_ns,
     sink_begin,
     sink_commit,
     sink_failed,
@@ -34,6 +48,7 @@ from xdpcap.savefile.blocks cimport (
     sink_room,
     sink_wait,
 )
+from xdpcap.host.clocks cimport clock_ns
 from xdpcap.host.stage_times cimport StageTimes
 from xdpcap.clib.liburing cimport *
 
@@ -46,22 +61,11 @@ from xdpcap.errors import KernelError, UsageError
 
 cdef extern from *:
     """
-    #include <sys/mman.h>
     #include <sys/vfs.h>
-    #include <pthread.h>
-    #include <unistd.h>
     """
-    void *mmap(void *addr, size_t length, int prot, int flags, int fd, long offset) nogil
-    int munmap(void *addr, size_t length) nogil
-    int madvise(void *addr, size_t length, int advice) nogil
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_HUGEPAGE, MADV_DONTFORK
-    void *MAP_FAILED
     struct statfs_t "statfs":
         long f_type
     int fstatfs(int fd, statfs_t *out) nogil
-    ctypedef struct pthread_mutex_t:
-        pass
-    int pthread_mutex_init(pthread_mutex_t *m, void *attr) nogil
 
 cdef enum:
     TMPFS_MAGIC = 0x01021994
@@ -241,7 +245,7 @@ cdef class FileSink(Held):
         if sink_failed(&self.s):
             self.s.write_dropped += 1
             return False
-        self.s.now_ns = monotonic_ns()
+        self.s.now_ns = clock_ns(CLOCK_MONOTONIC)
         memcpy(self.s.out, <const char *>record, length)
         sink_commit(&self.s, length, caplen)
         return True
@@ -263,10 +267,10 @@ cdef class FileSink(Held):
 
     def wait(self, double timeout_s):
         """Wait until nothing is in flight; False when it took longer than that."""
-        cdef uint64_t deadline = monotonic_ns() + <uint64_t>(timeout_s * 1e9)
+        cdef uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + <uint64_t>(timeout_s * 1e9)
         self._check_open()
         with nogil:
-            while self.s.flight_count and monotonic_ns() < deadline:
+            while self.s.flight_count and clock_ns(CLOCK_MONOTONIC) < deadline:
                 sink_wait(&self.s, 10000)
         return self.s.flight_count == 0
 

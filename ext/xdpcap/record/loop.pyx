@@ -1,10 +1,10 @@
-"""The hot loop: frames from the RX ring into blocks.
+"""The hot loop: packets from a queue's ring into blocks.
 
-Purpose: take packets off a queue's RX ring, encode them once into the sink's open
-block, give the frames back to the fill ring.
-Owner: one worker thread a CaptureState.  The two flags may be set and the counters
+Purpose: take frames off the RX ring, or copies out of the rings of mirror mode, encode each packet
+once into the sink's open block, and give the room back to the kernel.
+Owner: one worker thread per CaptureState.  The two flags may be set and the counters
 read from any thread.
-Frees: nothing; `_capture` owns the struct, the socket and the sink.
+Frees: nothing; `record.capture` owns the struct and holds the socket and the sink.
 
 Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
 """
@@ -12,27 +12,14 @@ Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from xdpcap.record.limits cimport may_record
-from xdpcap.savefile.blocks cimport (
-    Sink,
-    sink_commit,
-    sink_failed,
-    sink_flush,
-    sink_reap,
-    sink_wait,
+from xdpcap.clib.atomic cimport (
+    __ATOMIC_RELAXED,
+    atomic_load_i64,
+    atomic_load_int,
+    atomic_store_int,
+    atomic_sub_i64,
 )
-from xdpcap.record.copy_loop cimport mirror_abandon, mirror_batch, mirror_discard
-from xdpcap.record.packet_meta cimport META_BYTES, meta_before, meta_growth, take_meta, xdpcap_meta
-from xdpcap.savefile.encode cimport (
-    TAG_BYTES,
-    encode_head,
-    encode_tail,
-    put_tagged,
-    record_bound,
-)
-from xdpcap.host.stage_times cimport *
-from xdpcap.record.state cimport *
-from xdpcap.record.waiting cimport clock_ns, periodic, wait_for_packets, waiting
+from xdpcap.clib.posix cimport CLOCK_MONOTONIC
 from xdpcap.clib.libxdp cimport (
     XDP_PKT_CONTD,
     xdp_desc,
@@ -44,18 +31,46 @@ from xdpcap.clib.libxdp cimport (
     xsk_ring_prod__reserve,
     xsk_ring_prod__submit,
 )
+from xdpcap.host.clocks cimport clock_ns
+from xdpcap.host.stage_times cimport *
+from xdpcap.record.packet_meta cimport (
+    META_BYTES,
+    XDPCAP_META_VERDICT,
+    meta_before,
+    meta_growth,
+    take_extras,
+    take_meta,
+    xdpcap_meta,
+)
+from xdpcap.record.waiting cimport periodic, wait_for_packets, waiting
+from xdpcap.rings.copy_rings cimport (
+    find_copy,
+    newly_lost,
+    release_copies,
+    take_copy,
+    xdpcap_copy,
+)
+from xdpcap.savefile.blocks cimport (
+    Sink,
+    sink_commit,
+    sink_failed,
+    sink_flush,
+    sink_reap,
+    sink_room,
+    sink_wait,
+)
+from xdpcap.savefile.encode cimport (
+    TAG_BYTES,
+    encode_head,
+    encode_tail,
+    encode_verdict,
+    put_tagged,
+    record_bound,
+)
 
 
 cdef extern from *:
-    """
-    #include <time.h>
-    """
-    int CLOCK_MONOTONIC
     void prefetch "__builtin_prefetch"(const void *address) nogil
-    int atomic_load_int "__atomic_load_n"(int *p, int order) nogil
-    void atomic_store_int "__atomic_store_n"(int *p, int value, int order) nogil
-    int64_t atomic_load_i64 "__atomic_load_n"(int64_t *p, int order) nogil
-    int __ATOMIC_RELAXED
 
 cdef enum:
     # How long a stop waits for a disk that takes no block.
@@ -63,6 +78,51 @@ cdef enum:
 
 
 # ---------------------------------------------------------------- one packet
+
+cdef inline Reason _may_record(CaptureState *c, uint64_t bound) noexcept nogil:
+    """Whether the next record, of at most `bound` bytes, can go into the current file now."""
+    cdef Sink *s = c.sink
+    if sink_room(s) < bound:
+        return RUN_NO_ROOM
+    # A file takes one packet at least, or a small limit would rotate for ever.
+    if s.file.packets:
+        if c.rotate_packets and s.file.packets >= c.rotate_packets:
+            return RUN_ROTATE
+        if c.rotate_size and s.file.size + bound > c.rotate_size:
+            return RUN_ROTATE
+    if c.budget != NULL:
+        if (atomic_sub_i64(&c.budget.packets, 1, __ATOMIC_RELAXED) < 0
+                or atomic_sub_i64(&c.budget.bytes, <int64_t>bound, __ATOMIC_RELAXED) < 0):
+            return RUN_LIMIT
+    return RUN_ON
+
+
+cdef inline uint32_t _encode_tagged(CaptureState *c, const unsigned char *packet,
+                                    unsigned char **out, uint64_t ts_ns, uint32_t caplen,
+                                    uint32_t origlen, uint32_t tag,
+                                    uint32_t *taken) noexcept nogil:
+    """The head of a record, and the start of a packet with its VLAN tag put back into it.
+
+    The tag counts for the snapshot length and is there on the wire.  Returns how many of the
+    record's `caplen` bytes are there; `taken` of the packet are in them, and `out` is behind them.
+    """
+    cdef uint32_t done
+    out[0] += encode_head(&c.encoder, out[0], ts_ns, caplen, origlen + TAG_BYTES)
+    done = put_tagged(out[0], packet, tag, caplen, taken)
+    out[0] += done
+    return done
+
+
+cdef inline void _commit(CaptureState *c, unsigned char *record, uint32_t caplen,
+                         uint64_t ts_ns) noexcept nogil:
+    """The record at `record` has its head and its bytes."""
+    sink_commit(c.sink, encode_tail(&c.encoder, record, caplen), caplen)
+    if c.first_ts_ns == 0:
+        c.first_ts_ns = ts_ns
+    c.last_ts_ns = ts_ns
+
+
+# ---------------------------------------------------------------- one packet in frames
 
 cdef inline uint32_t _chain(const CaptureState *c, uint32_t index, uint32_t available,
                             uint32_t *length) noexcept nogil:
@@ -92,27 +152,12 @@ cdef inline void _copy(const CaptureState *c, uint32_t index, uint32_t frames,
         skip = 0
 
 
-cdef uint32_t _encode_tagged(CaptureState *c, uint32_t index, uint32_t frames, unsigned char *out,
-                             uint64_t ts_ns, uint32_t length, uint32_t origlen,
-                             uint32_t tag) noexcept nogil:
-    """The head and the bytes of a packet whose VLAN tag goes back into it; its caplen.
-
-    The tag counts for the snapshot length and is there on the wire.
-    """
-    cdef const xdp_desc *desc = xsk_ring_cons__rx_desc(c.rx, index)
-    cdef uint32_t caplen = min(length + TAG_BYTES, c.encoder.snaplen), taken = 0, done
-    out += encode_head(&c.encoder, out, ts_ns, caplen, origlen + TAG_BYTES)
-    done = put_tagged(out, c.area + desc.addr, tag, caplen, &taken)
-    _copy(c, index, frames, out + done, caplen - done, taken)
-    return caplen
-
-
-cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
-                           uint32_t length) noexcept nogil:
+cdef inline Reason _record_frames(CaptureState *c, uint32_t index, uint32_t frames,
+                                  uint32_t length) noexcept nogil:
     """Encode one packet of `frames` descriptors into the open block."""
     cdef const xdp_desc *desc = xsk_ring_cons__rx_desc(c.rx, index)
     cdef uint32_t caplen = length if length < c.encoder.snaplen else c.encoder.snaplen
-    cdef uint32_t origlen = length, tag = 0, head
+    cdef uint32_t origlen = length, tag = 0, taken = 0, done
     cdef xdpcap_meta *meta
     cdef uint64_t ts_ns
     cdef unsigned char *out
@@ -121,29 +166,28 @@ cdef inline Reason _record(CaptureState *c, uint32_t index, uint32_t frames,
         c.sink.write_dropped += 1
     else:
         meta = meta_before(c, desc.addr)
-        reason = may_record(c, record_bound(&c.encoder, caplen) + meta_growth(c, meta))
+        reason = _may_record(c, record_bound(&c.encoder, caplen) + meta_growth(c, meta))
         if reason != RUN_ON:
             return reason
         ts_ns = take_meta(c, meta, &origlen, &tag)
         out = c.sink.out
         if tag:
-            caplen = _encode_tagged(c, index, frames, out, ts_ns, length, origlen, tag)
+            caplen = min(length + TAG_BYTES, c.encoder.snaplen)
+            done = _encode_tagged(c, c.area + desc.addr, &out, ts_ns, caplen, origlen, tag, &taken)
+            _copy(c, index, frames, out, caplen - done, taken)
         else:
-            head = encode_head(&c.encoder, out, ts_ns, caplen, origlen)
+            out += encode_head(&c.encoder, out, ts_ns, caplen, origlen)
             if frames == 1:
-                memcpy(out + head, c.area + desc.addr, caplen)
+                memcpy(out, c.area + desc.addr, caplen)
             else:
-                _copy(c, index, frames, out + head, caplen, 0)
-        sink_commit(c.sink, encode_tail(&c.encoder, out, caplen), caplen)
-        if c.first_ts_ns == 0:
-            c.first_ts_ns = ts_ns
-        c.last_ts_ns = ts_ns
+                _copy(c, index, frames, out, caplen, 0)
+        _commit(c, c.sink.out, caplen, ts_ns)
     c.received += 1
     c.received_bytes += length
     return RUN_ON
 
 
-# ---------------------------------------------------------------- one batch
+# ---------------------------------------------------------------- a batch of frames
 
 cdef void _give_back(CaptureState *c, uint32_t index, uint32_t count) noexcept nogil:
     """Frames of `count` descriptors to the fill ring, descriptors to the kernel."""
@@ -163,7 +207,7 @@ cdef void _give_back(CaptureState *c, uint32_t index, uint32_t count) noexcept n
     xsk_ring_prod__submit(c.fill, count)
 
 
-cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
+cdef Reason _frame_batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
     """Record what is in the RX ring, up to `want` descriptors."""
     cdef uint32_t index = 0, length = 0, done = 0, frames, count
     cdef const xdp_desc *ahead
@@ -182,7 +226,7 @@ cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nog
         if frames == 0:
             reason = RUN_PARTIAL
             break
-        reason = _record(c, index + done, frames, length)
+        reason = _record_frames(c, index + done, frames, length)
         if reason != RUN_ON:
             break
         done += frames
@@ -196,26 +240,92 @@ cdef Reason _batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nog
     return reason
 
 
-cdef uint32_t _up_to_a_loss(CaptureState *c, uint32_t want) noexcept nogil:
-    """How many of `want` descriptors to take at most, so that a loss gets its place.
+# ---------------------------------------------------------------- copies (mirror mode)
 
-    Packets are lost when the ring is full of earlier ones: the record that tells of
-    the loss is the first after those.
-    """
-    cdef uint32_t before = c.drops_at - c.rx.cached_cons
-    # A packet longer than a batch must come through whatever was lost.
-    if before == 0 or before > c.rx.size or want > c.batch:
-        c.encoder.drop_count += c.drops_ahead
-        c.drops_ahead = 0
-        return want
-    return min(want, before)
+cdef inline Reason _record_copy(CaptureState *c, const xdpcap_copy *head,
+                                const unsigned char *packet) noexcept nogil:
+    """Encode one copied packet into the open block."""
+    cdef uint32_t caplen = min(head.caplen, c.encoder.snaplen), tag = 0, taken = 0, done
+    cdef uint64_t ts_ns
+    cdef unsigned char *out
+    cdef Reason reason
+    if sink_failed(c.sink):
+        c.sink.write_dropped += 1
+    else:
+        reason = _may_record(c, record_bound(&c.encoder, caplen) + meta_growth(c, &head.meta))
+        if reason != RUN_ON:
+            return reason
+        # The program's own count, so the loss is told by the very packet that follows it.
+        c.encoder.drop_count += newly_lost(c.mirror, head)
+        if head.meta.flags & XDPCAP_META_VERDICT:
+            encode_verdict(&c.encoder, head.verdict)
+        ts_ns = <uint64_t>(<int64_t>head.meta.ts_ns + take_extras(c, &head.meta, &tag))
+        out = c.sink.out
+        if tag:
+            caplen = min(head.caplen + TAG_BYTES, c.encoder.snaplen)
+            done = _encode_tagged(c, packet, &out, ts_ns, caplen, head.meta.origlen, tag, &taken)
+            memcpy(out, packet + taken, caplen - done)
+        else:
+            out += encode_head(&c.encoder, out, ts_ns, caplen, head.meta.origlen)
+            memcpy(out, packet, caplen)
+        _commit(c, c.sink.out, caplen, ts_ns)
+    c.received += 1
+    c.received_bytes += head.meta.origlen
+    return RUN_ON
 
+
+cdef Reason _copy_batch(CaptureState *c, uint32_t want, uint32_t *taken) noexcept nogil:
+    """Record what is in the rings, up to `want` packets."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    cdef StageClocks *clocks = c.sink.clocks
+    cdef uint32_t done = 0
+    cdef Reason reason = RUN_ON
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_PEEK)
+    while done < want and find_copy(c.mirror, &head, &packet):
+        reason = _record_copy(c, &head, packet)
+        if reason != RUN_ON:
+            break
+        take_copy(c.mirror)
+        done += 1
+    if clocks != NULL:
+        stage_ends(clocks, STAGE_ENCODE)
+    # Once a batch: the kernel's side reads this word for every packet.
+    release_copies(c.mirror)
+    taken[0] = done
+    return reason
+
+
+cdef void _discard_copies(CaptureState *c) noexcept nogil:
+    """Empty the rings after a limit was reached."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    while find_copy(c.mirror, &head, &packet):
+        take_copy(c.mirror)
+        c.beyond_limit += 1
+    release_copies(c.mirror)
+
+
+cdef void _abandon_copies(CaptureState *c) noexcept nogil:
+    """Empty the rings when no file takes their packets any more."""
+    cdef xdpcap_copy head
+    cdef const unsigned char *packet = NULL
+    while find_copy(c.mirror, &head, &packet):
+        take_copy(c.mirror)
+        c.received += 1
+        c.received_bytes += head.meta.origlen
+        c.sink.write_dropped += 1
+    release_copies(c.mirror)
+
+
+# ---------------------------------------------------------------- the end of a recording
 
 cdef void discard_all(CaptureState *c) noexcept nogil:
     """Empty the RX ring after a limit was reached."""
     cdef uint32_t index = 0, count, i
     if c.mirror != NULL:
-        mirror_discard(c)
+        _discard_copies(c)
         return
     while True:
         count = xsk_ring_cons__peek(c.rx, c.batch, &index)
@@ -231,7 +341,7 @@ cdef void abandon_all(CaptureState *c) noexcept nogil:
     """Empty the RX ring when no file takes its packets any more."""
     cdef uint32_t index = 0, count, i
     if c.mirror != NULL:
-        mirror_abandon(c)
+        _abandon_copies(c)
         return
     while True:
         count = xsk_ring_cons__peek(c.rx, c.batch, &index)
@@ -246,6 +356,21 @@ cdef void abandon_all(CaptureState *c) noexcept nogil:
 
 
 # ---------------------------------------------------------------- the loop
+
+cdef uint32_t _up_to_a_loss(CaptureState *c, uint32_t want) noexcept nogil:
+    """How many of `want` descriptors to take at most, so that a loss gets its place.
+
+    Packets are lost when the ring is full of earlier ones: the record that tells of
+    the loss is the first after those.
+    """
+    cdef uint32_t before = c.drops_at - c.rx.cached_cons
+    # A packet longer than a batch must come through whatever was lost.
+    if before == 0 or before > c.rx.size or want > c.batch:
+        c.encoder.drop_count += c.drops_ahead
+        c.drops_ahead = 0
+        return want
+    return min(want, before)
+
 
 cdef Reason _no_room(CaptureState *c, uint64_t now) noexcept nogil:
     """Every block is in flight: the disk is the bottleneck.  Frames stay in the ring."""
@@ -304,9 +429,9 @@ cdef Reason _run(CaptureState *c) noexcept nogil:
             want = _up_to_a_loss(c, want)
         # A busy ring is emptied before the next pause, batch by batch.
         if c.mirror != NULL:
-            reason = mirror_batch(c, want, &taken)
+            reason = _copy_batch(c, want, &taken)
         else:
-            reason = _batch(c, want, &taken)
+            reason = _frame_batch(c, want, &taken)
         want = c.batch
         total += taken
         if reason == RUN_NO_ROOM:

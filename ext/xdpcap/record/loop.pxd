@@ -69,3 +69,9 @@ cdef struct CaptureState:
     uint64_t wait_count         # sleeps and polls
     uint64_t first_ts_ns
     uint64_t last_ts_ns
+
+
+cdef Reason run_record(CaptureState *c) noexcept nogil
+cdef Reason run_drop(CaptureState *c) noexcept nogil
+cdef void discard_all(CaptureState *c) noexcept nogil
+cdef void abandon_all(CaptureState *c) noexcept nogil
