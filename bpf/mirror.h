@@ -11,12 +11,7 @@
 
 #if defined(XDPCAP_MIRROR_PERF)
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(max_entries, 64);	/* set to queues times CPUs before loading */
-	__type(key, __u32);
-	__type(value, __u32);
-} rings_map SEC(".maps");
+#include "perf_rings.h"
 
 #else
 
@@ -35,14 +30,6 @@ struct {
 } rings_map SEC(".maps");
 
 #endif
-
-static __always_inline __u32 bytes_to_copy(__u32 length)
-{
-	__u32 most = settings.snaplen && settings.snaplen < XDPCAP_COPY_MAX ? settings.snaplen
-									    : XDPCAP_COPY_MAX;
-
-	return length < most ? length : most;
-}
 
 #if defined(XDPCAP_MIRROR_PERF)
 

@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #define XDPCAP_MIRROR_PERF
 #include "xdpcap_abi.h"
+#include "perf_rings.h"
 
 /* Packets that were copied, whether or not the copies then found room. */
 struct {
@@ -27,13 +28,6 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } snaplen SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(max_entries, 64);	/* set to the host's CPUs before loading */
-	__type(key, __u32);
-	__type(value, __u32);
-} rings_map SEC(".maps");
 
 SEC("xdp")
 int xdpcap_look(struct xdp_md *ctx)

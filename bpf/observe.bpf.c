@@ -12,6 +12,8 @@
 #include <bpf/bpf_tracing.h>
 #define XDPCAP_MIRROR_PERF
 #include "xdpcap_abi.h"
+#include "perf_rings.h"
+#include "recording.h"
 
 /* What is read of the kernel's own structures, found by their BTF. */
 struct net_device {
@@ -29,38 +31,6 @@ struct xdp_buff {
 	struct xdp_rxq_info *rxq;
 } __attribute__((preserve_access_index));
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 64);	/* set to the device's queues before loading */
-	__type(key, __u32);
-	__type(value, struct xdpcap_counters);
-} counters SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 64);
-	__type(key, __u32);
-	__type(value, __u32);
-} bound SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
-	__uint(max_entries, 64);	/* set to queues times CPUs before loading */
-	__type(key, __u32);
-	__type(value, __u32);
-} rings_map SEC(".maps");
-
-const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
-	.clock = XDPCAP_CLOCK_MONOTONIC,
-};
-
-static __always_inline __u64 now_ns(void)
-{
-	if (settings.clock == XDPCAP_CLOCK_TAI)
-		return bpf_ktime_get_tai_ns();
-	return bpf_ktime_get_ns();
-}
-
 static __always_inline __u32 packet_length(struct xdp_buff *xdp)
 {
 	if (settings.whole_length)
@@ -68,20 +38,12 @@ static __always_inline __u32 packet_length(struct xdp_buff *xdp)
 	return xdp->data_end - xdp->data;
 }
 
-static __always_inline void add(struct xdpcap_count *count, __u32 length)
-{
-	count->packets++;
-	count->bytes += length;
-}
-
 /* Returns 0 when the copy is in the ring. */
 static __always_inline int copy_packet(struct xdp_buff *xdp, __u32 queue, const __u32 *verdict,
 				       __u32 lost, __u32 length)
 {
-	__u32 most = settings.snaplen && settings.snaplen < XDPCAP_COPY_MAX ? settings.snaplen
-									    : XDPCAP_COPY_MAX;
 	struct xdpcap_copy copy = {
-		.caplen = length < most ? length : most,
+		.caplen = bytes_to_copy(length),
 		.cpu = bpf_get_smp_processor_id(),
 		.lost = lost,
 		.verdict = verdict ? *verdict : 0,
@@ -105,7 +67,6 @@ static __always_inline int observe(struct xdp_buff *xdp, const __u32 *verdict)
 {
 	__u32 queue = xdp->rxq->queue_index, length;
 	struct xdpcap_counters *count;
-	struct xdpcap_count *lost;
 	__u32 *recorded;
 
 	/* The program may be on several interfaces. */
@@ -115,14 +76,13 @@ static __always_inline int observe(struct xdp_buff *xdp, const __u32 *verdict)
 	if (!count)
 		return 0;
 	length = packet_length(xdp);
-	lost = &count->verdict[XDPCAP_RING_LOST];
 	recorded = bpf_map_lookup_elem(&bound, &queue);
 	if (!recorded || !*recorded)
-		add(&count->verdict[XDPCAP_PASSED], length);
-	else if (copy_packet(xdp, queue, verdict, lost->packets, length))
-		add(lost, length);
+		add(count, XDPCAP_PASSED, length);
+	else if (copy_packet(xdp, queue, verdict, count->verdict[XDPCAP_RING_LOST].packets, length))
+		add(count, XDPCAP_RING_LOST, length);
 	else
-		add(&count->verdict[XDPCAP_MIRRORED], length);
+		add(count, XDPCAP_MIRRORED, length);
 	return 0;
 }
 

@@ -32,43 +32,8 @@ struct {
 } xsks_map SEC(".maps");
 #endif
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 64);
-	__type(key, __u32);
-	__type(value, struct xdpcap_counters);
-} counters SEC(".maps");
-
-#if defined(XDPCAP_LEGACY) || defined(XDPCAP_MIRROR_PERF)
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 64);
-	__type(key, __u32);
-	__type(value, __u32);
-} bound SEC(".maps");
-#endif
-
-#ifndef XDPCAP_LEGACY
-const volatile struct xdpcap_settings settings SEC(XDPCAP_SETTINGS) = {
-	.clock = XDPCAP_CLOCK_MONOTONIC,
-};
-#endif
-
+#include "recording.h"
 #include "metadata.h"
-
-static __always_inline __u64 now_ns(void)
-{
-#if defined(XDPCAP_BARE)
-	return 0;
-#elif defined(XDPCAP_LEGACY)
-	return bpf_ktime_get_ns();
-#else
-	/* A kernel without the helper never sees the branch that calls it. */
-	if (settings.clock == XDPCAP_CLOCK_TAI)
-		return bpf_ktime_get_tai_ns();
-	return bpf_ktime_get_ns();
-#endif
-}
 
 static __always_inline __u32 packet_length(struct xdp_md *ctx)
 {
@@ -94,12 +59,6 @@ static __always_inline struct xdpcap_meta describe(struct xdp_md *ctx, __u64 ts_
 	return found;
 }
 #endif
-
-static __always_inline void add(struct xdpcap_counters *count, __u32 verdict, __u32 length)
-{
-	count->verdict[verdict].packets++;
-	count->verdict[verdict].bytes += length;
-}
 
 #ifndef XDPCAP_LEGACY
 #include "dead_man.h"
