@@ -12,7 +12,6 @@ Imported when it is asked for only: the library takes a while.
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 import threading
@@ -27,7 +26,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from xdpcap import __version__
-from xdpcap.errors import KernelError
+from xdpcap.errors import KernelError, hint
 from xdpcap.options.listen_address import ListenAddress
 from xdpcap.programs.counters import VERDICTS
 from xdpcap.record.ledger import QueueAccount
@@ -41,11 +40,6 @@ CLIENT_TIMEOUT_S = 10.0
 # How often the server looks whether it is to end.
 POLL_S = 0.1
 
-_WAYS_OUT = {
-    errno.EADDRINUSE: "somebody listens there already, another recorder? choose another port",
-    errno.EADDRNOTAVAIL: "no address of this machine; `ip address` lists them",
-    errno.EACCES: "ports below 1024 are for root; choose another port",
-}
 QUEUE = ("interface", "queue")
 # Name, help, and the field of a row of the ledger.
 COUNTERS = (
@@ -252,7 +246,7 @@ def _listen(address: ListenAddress) -> _Server:
         raise KernelError(
             f"--prometheus {address}: bind",
             exc.errno or 0,
-            _WAYS_OUT.get(exc.errno or 0, ""),
+            hint(exc.errno or 0, "listen"),
         ) from None
     return server
 

@@ -7,13 +7,12 @@ which must be callable from any thread.
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 import time
 from collections.abc import Callable
 
-from xdpcap.errors import XdpcapError, explain
+from xdpcap.errors import XdpcapError, explain, hint
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.record import STDOUT
 from xdpcap.record import capture
@@ -27,16 +26,6 @@ from xdpcap.savefile.names import PART_SUFFIX
 DISK_WAIT_S = 1.5
 # How often the ring is emptied once nothing more is wanted.
 DRAIN_INTERVAL_S = 0.002
-
-# What helps against a failed write.
-WAYS_OUT = {
-    errno.EFBIG: "raise the file-size limit with `ulimit -f`",
-    errno.ENOSPC: "free some space or use --keep-size",
-    errno.EDQUOT: "raise the quota or use --keep-size",
-    errno.EIO: "look for disk errors in `dmesg`",
-    errno.EPIPE: "the reader has gone",
-    errno.ETIMEDOUT: "its reader has stopped reading",
-}
 
 
 class Worker:
@@ -207,5 +196,5 @@ class Worker:
 def write_error(path: str, number: int) -> str:
     """What a failed write reads like, with the way out."""
     place = "standard output" if path == STDOUT else path
-    hint = WAYS_OUT.get(number, "")
-    return f"writing {place}: {os.strerror(number)}" + (f"; {hint}" if hint else "")
+    way_out = hint(number, "write")
+    return f"writing {place}: {os.strerror(number)}" + (f"; {way_out}" if way_out else "")

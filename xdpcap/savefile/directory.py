@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.errors import KernelError, UsageError, XdpcapError, hint
 from xdpcap.savefile.names import PART_SUFFIX
 from xdpcap.savefile.post_rotate import PostRotate
 from xdpcap.savefile.rename_noreplace import rename_new
@@ -284,19 +284,6 @@ def _probe_error(path: str, error: OSError) -> XdpcapError:
     )
 
 
-_WAYS_OUT = {
-    errno.ENOSPC: "the disk is full; free some space or choose another directory",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another directory",
-    errno.EFBIG: "the file-size limit is reached; raise it with ulimit -f",
-    errno.EMFILE: "too many open files; raise the limit with ulimit -n",
-    errno.ENFILE: "the machine has too many open files; raise fs.file-max",
-    errno.ENOENT: "the directory or the file was removed or moved; put it back",
-    errno.EACCES: "the directory is not writable; change its owner or mode",
-    errno.EROFS: "the file system is read-only now; look for disk errors in dmesg",
-    errno.ENAMETOOLONG: "the name is too long; shorten --name",
-}
-
-
 def _error(call: str, path: str, error: OSError) -> KernelError:
     number = error.errno or errno.EIO
-    return KernelError(f"{call}({path})", number, _WAYS_OUT.get(number, ""))
+    return KernelError(f"{call}({path})", number, hint(number, "file"))
