@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / name) for name in ("tests", "tests/vm", "tests/vm/zero_copy")]
+sys.path[:0] = [str(ROOT / name) for name in ("tests/support", "tests/vm", "tests/vm/zero_copy")]
 
 from nic_pair import NicPair  # noqa: E402
 

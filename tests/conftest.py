@@ -17,7 +17,7 @@ if "XDPCAP_VM_KERNEL" not in os.environ:
     settings.load_profile("xdpcap")
 
 # `make debug` preloads AddressSanitizer into this process. Wireshark's tools hang under
-# it, so children get it only from those who start our own code (recording.py).
+# it, so children get it only from those who start our own code (recorder.py).
 if "libasan" in os.environ.get("LD_PRELOAD", ""):
     os.environ["XDPCAP_TEST_PRELOAD"] = os.environ.pop("LD_PRELOAD")
 

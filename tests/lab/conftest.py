@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from others import OtherProgram, build, pinned
-from recording import Recorder
+from other_programs import OtherProgram, build, pinned
+from recorder import Recorder
 
 from xdpcap.bench.lab import Lab, sweep
 from xdpcap.bench.lab.traffic import LIVE_FRAMES_SINCE

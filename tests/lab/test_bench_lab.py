@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from forked import ROOT, sanitizer
+from forked_command import ROOT, sanitizer
 
 
 def bench_lab(*arguments):

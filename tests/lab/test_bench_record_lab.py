@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import forked
+import forked_command
 import pytest
-from accounts import Wire, in_file
-from captured import numbers
-from patience import PATIENCE
+from capture_files import numbers
+from ledger_checks import Wire, in_file
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.programs.program import attached_program
@@ -29,7 +29,7 @@ class Bench:
     def __init__(self, lab: Lab, *arguments: str | Path) -> None:
         self.process: subprocess.Popen[str] = in_netns(
             lab.rx_ns,
-            forked.start,
+            forked_command.start,
             [*COMMAND, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

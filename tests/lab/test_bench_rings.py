@@ -12,11 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 
-import forked
+import forked_command
 import pytest
-from captured import contents
-from forked import ROOT
-from patience import PATIENCE
+from capture_files import contents
+from forked_command import ROOT
+from timeouts import PATIENCE
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
@@ -30,7 +30,7 @@ def bench(lab, mode, *arguments, netns=None, interface="rx0") -> Iterator[subpro
     command = ["bench", mode, "-i", interface, "--json"]
     process = in_netns(
         netns or lab.rx_ns,
-        forked.start,
+        forked_command.start,
         [*command, "--stats-interval", "100ms", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

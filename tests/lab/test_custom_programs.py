@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books
-from bpf_objects import still_there
-from captured import contents, packets
-from compiling import compiled_text
-from observed import attached
-from recording import Recorder
+from capture_files import contents, packets
+from compiled_programs import compiled_text
+from kernel_objects import still_there
+from ledger_checks import Wire, check_books
+from leftovers import attached
+from recorder import Recorder
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

@@ -8,11 +8,11 @@ import time
 from contextlib import closing
 
 import pytest
-from accounts import check_books
-from captured import contents
-from inside import in_receiver
-from since import FRAGS
-from sniffing import Tcpdump
+from capture_files import contents
+from kernel_requirements import FRAGS
+from ledger_checks import check_books
+from receiver_namespace import in_receiver
+from tcpdump import Tcpdump
 from test_program import QUEUES, XDP_PASS, XDP_REDIRECT, socket_on
 
 from xdpcap.bench.lab.frames import numbered_frame

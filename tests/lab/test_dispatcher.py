@@ -12,10 +12,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from bpf_objects import descriptors, held_ids
-from captured import contents
-from compiling import PROGRAMS, compiled
-from others import (
+from capture_files import contents
+from compiled_programs import PROGRAMS, compiled
+from kernel_objects import descriptors, held_ids
+from other_programs import (
     EmptyDispatcher,
     OtherProgram,
     attached_id,
@@ -27,8 +27,8 @@ from others import (
     where_freplace_does_not_load,
     where_freplace_loads,
 )
-from patience import PATIENCE
-from recording import Recorder
+from recorder import Recorder
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import blast, send_frames

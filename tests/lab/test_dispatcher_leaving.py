@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from bpf_objects import descriptors, held_ids, still_there
-from compiling import compiled_text
-from others import (
+from compiled_programs import compiled_text
+from kernel_objects import descriptors, held_ids, still_there
+from other_programs import (
     OtherProgram,
     attached_id,
     build,
@@ -20,7 +20,7 @@ from others import (
     pinned,
     where_freplace_loads,
 )
-from recording import Recorder
+from recorder import Recorder
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.traffic import send_frames

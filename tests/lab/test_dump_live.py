@@ -9,14 +9,14 @@ import signal
 import subprocess
 import time
 
-import forked
+import forked_command
 import pytest
-from elsewhere import EACH_MIRROR_BUILD, MIRROR_BUILDS
-from looking import Looker
-from observed import attached, promiscuity
-from since import DRIVER_TAGS
-from sniffing import Tcpdump
-from tagging import send_skbs, tag_what_leaves, tagged
+from kernel_requirements import DRIVER_TAGS
+from leftovers import attached, promiscuity
+from live_dump import Looker
+from patched_command import EACH_MIRROR_BUILD, MIRROR_BUILDS
+from tcpdump import Tcpdump
+from vlan_offload import send_skbs, tag_what_leaves, tagged
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, udp
@@ -218,7 +218,7 @@ def test_several_interfaces_are_looked_at_together(lab):
 
 
 def test_a_namespace_is_entered_for_the_interface(lab):
-    started = forked.start(
+    started = forked_command.start(
         ["dump", "-i", "rx0", "--netns", lab.rx_ns, "-c", "1", "-t"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -358,7 +358,7 @@ def test_an_interface_comes_before_a_file_of_its_name(lab, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rx0").write_bytes(b"no capture")
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [*forked.COMMAND, "dump", "-c", "1", "-t"]
+    command = [*forked_command.COMMAND, "dump", "-c", "1", "-t"]
     with in_netns(lab.rx_ns, subprocess.Popen, [*command, "rx0"], **options) as process:
         assert "looking at rx0" in process.stderr.readline()
         send_frames(lab, [udp_frame(8)])

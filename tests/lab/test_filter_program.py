@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from abi import CONSTANTS
-from classic import ACCEPT, EXPRESSIONS, PROGRAMS, REJECT, packets_for
+from abi_header import CONSTANTS
+from classic_bpf_programs import ACCEPT, EXPRESSIONS, PROGRAMS, REJECT, packets_for
 from corpus import CAPTURES, ETHERNET, capture_path
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from inside import in_receiver
-from since import MULTI_BUFFER
+from kernel_requirements import MULTI_BUFFER
+from receiver_namespace import in_receiver
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError, UsageError, XdpcapError

@@ -6,14 +6,14 @@ import random
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from abi import CONSTANTS, read_meta
-from crafted import A4, A6, B4, B6, TAGS, TEXT, same, v4, v6
-from inside import in_receiver
-from packets import ICMP, TCP, UDP, arp, ip_packet
+from abi_header import CONSTANTS, read_meta
+from kernel_requirements import FRAGS
+from packet_builders import ICMP, TCP, UDP, arp, ip_packet
+from receiver_namespace import in_receiver
 from scapy.layers import inet, inet6
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
-from since import FRAGS
+from scapy_packets import A4, A6, B4, B6, TAGS, TEXT, same, v4, v6
 from toeplitz import symmetric_hash
 
 from xdpcap.errors import UsageError

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from forked import ROOT
-from patience import PATIENCE
+from forked_command import ROOT
+from timeouts import PATIENCE
 
 WITHIN_S = 10.0
 # What is ignored stays so, and whoever started these tests may have (nohup).

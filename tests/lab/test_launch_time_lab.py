@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from captured import contents
-from sending import Replay, pcap_file
-from since import since
+from capture_files import contents
+from kernel_requirements import since
+from replayer import Replay, pcap_file
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns

@@ -8,10 +8,10 @@ import signal
 import time
 
 import pytest
-from accounts import Wire, check_books
-from elsewhere import older_kernel
-from observed import missing
-from places import small_ext4, small_tmpfs
+from file_systems import small_ext4, small_tmpfs
+from ledger_checks import Wire, check_books
+from leftovers import missing
+from patched_command import older_kernel
 
 from xdpcap.bench.lab.frames import blasted_frame, frame_number, numbered_frame
 from xdpcap.bench.lab.traffic import Sender

@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from patience import PATIENCE
+from kernel_requirements import VETH_CHANNELS
 from pyroute2 import IPRoute
-from since import VETH_CHANNELS
+from timeouts import PATIENCE
 from veth_namespaces import (
     add_veth,
     delete_link,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 import pytest
-from inside import in_receiver
+from receiver_namespace import in_receiver
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

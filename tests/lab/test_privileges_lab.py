@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from patience import PATIENCE
+from timeouts import PATIENCE
 
 from xdpcap.host import privileges
 

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from abi import CONSTANTS, META, read_meta
-from inside import in_receiver
-from since import FRAGS, TAI, TEST_RUN
+from abi_header import CONSTANTS, META, read_meta
+from kernel_requirements import FRAGS, TAI, TEST_RUN
+from receiver_namespace import in_receiver
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import KernelError, UsageError, XdpcapError

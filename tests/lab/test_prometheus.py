@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from accounts import check_books
-from metrics import get, samples, value
+from ledger_checks import check_books
+from prometheus_scrape import get, samples, value
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame

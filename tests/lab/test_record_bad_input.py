@@ -8,10 +8,10 @@ import resource
 import shutil
 
 import pytest
-from compiling import compiled_text
-from elsewhere import kernel_without_af_xdp, older_kernel
-from forked import ROOT
-from places import small_tmpfs
+from compiled_programs import compiled_text
+from file_systems import small_tmpfs
+from forked_command import ROOT
+from patched_command import kernel_without_af_xdp, older_kernel
 from veth_namespaces import add_veth
 
 from xdpcap.bench.lab import in_netns

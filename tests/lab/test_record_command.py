@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from recording import Result
+from recorder import Result
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books
-from observed import attached, error_lines, load_on, missing, numbers_in
-from places import small_ext4
+from file_systems import small_ext4
+from ledger_checks import Wire, check_books
+from leftovers import attached, error_lines, load_on, missing, numbers_in
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import blast, send_frames

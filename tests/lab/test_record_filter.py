@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from accounts import check_books
-from captured import contents
+from capture_files import contents
 from corpus import capture_path
-from since import MULTI_BUFFER
+from kernel_requirements import MULTI_BUFFER
+from ledger_checks import check_books
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import TX_IPV4, numbered_frame

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from accounts import check_books
-from captured import capinfos, contents, flushed, parts, run
-from patience import PATIENCE
+from capture_files import capinfos, contents, flushed, parts, run
+from ledger_checks import check_books
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import Sender, send_frames

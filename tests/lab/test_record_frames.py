@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from accounts import Wire, check_books
-from captured import contents, flushed, of_queue, packets, parts, run, tshark_fields
+from capture_files import contents, flushed, of_queue, packets, parts, run, tshark_fields
+from ledger_checks import Wire, check_books
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import Sender, send_frames

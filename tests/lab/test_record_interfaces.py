@@ -7,9 +7,9 @@ import os
 import socket
 
 import pytest
-from accounts import Wire, check_books
-from captured import contents, numbers, of_queue, packets, statistics
+from capture_files import contents, numbers, of_queue, packets, statistics
 from corpus import capture_path, read_manifest
+from ledger_checks import Wire, check_books
 from veth_namespaces import add_veth
 
 from xdpcap.bench.lab import in_netns

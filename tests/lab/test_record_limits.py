@@ -6,8 +6,8 @@ import socket
 import time
 
 import pytest
-from accounts import check_books
-from captured import contents, numbers, of_queue, packets, parts
+from capture_files import contents, numbers, of_queue, packets, parts
+from ledger_checks import check_books
 
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import Sender, blast, send_frames

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 
-from accounts import check_books
-from observed import attached, error_lines, load_on, numbers_in
+from ledger_checks import check_books
+from leftovers import attached, error_lines, load_on, numbers_in
 from veth_namespaces import add_veth, delete_link
 
 from xdpcap.bench.lab import in_netns

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from accounts import Wire, check_books
-from captured import flushed, go_on, of_queue, packets, parts, stand_still, statistics
-from recording import Recorder
+from capture_files import flushed, go_on, of_queue, packets, parts, stand_still, statistics
+from ledger_checks import Wire, check_books
+from recorder import Recorder
 
 from xdpcap.bench.lab.frames import frame_number, numbered_frame
 

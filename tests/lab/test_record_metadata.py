@@ -11,14 +11,14 @@ import socket
 import struct
 
 import pytest
-from accounts import Wire, check_books
-from captured import contents, packets, tshark_fields
-from elsewhere import EACH_MIRROR_BUILD, MIRROR_BUILDS, older_kernel
-from packets import ICMP, TCP, UDP, arp, ip_packet
-from recording import Result
-from since import DRIVER_HASH, DRIVER_TAGS
-from tagging import PROTOCOLS, send_skbs, tag_what_leaves, tagged
+from capture_files import contents, packets, tshark_fields
+from kernel_requirements import DRIVER_HASH, DRIVER_TAGS
+from ledger_checks import Wire, check_books
+from packet_builders import ICMP, TCP, UDP, arp, ip_packet
+from patched_command import EACH_MIRROR_BUILD, MIRROR_BUILDS, older_kernel
+from recorder import Result
 from toeplitz import symmetric_hash
+from vlan_offload import PROTOCOLS, send_skbs, tag_what_leaves, tagged
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

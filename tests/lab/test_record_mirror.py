@@ -12,8 +12,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from accounts import Wire, check_books
-from captured import (
+from capture_files import (
     blasted_numbers,
     contents,
     flushed,
@@ -24,10 +23,11 @@ from captured import (
     parts,
     stand_still,
 )
-from elsewhere import EACH_MIRROR_BUILD, MIRROR_BUILDS
-from observed import attached
-from since import MULTI_BUFFER
-from sniffing import Tcpdump
+from kernel_requirements import MULTI_BUFFER
+from ledger_checks import Wire, check_books
+from leftovers import attached
+from patched_command import EACH_MIRROR_BUILD, MIRROR_BUILDS
+from tcpdump import Tcpdump
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import numbered_frame

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from places import directory_of_nobody
+from file_systems import directory_of_nobody
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.net import offloads

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pytest
-from accounts import Wire, check_books
-from captured import capinfos, of_queue, packets, run, statistics, tshark_fields
-from recording import Recorder, Result
+from capture_files import capinfos, of_queue, packets, run, statistics, tshark_fields
+from ledger_checks import Wire, check_books
+from recorder import Recorder, Result
 from toeplitz import KEY
 
 from xdpcap import __version__

@@ -13,8 +13,8 @@ import threading
 import time
 
 import pytest
-from accounts import Wire
-from patience import PATIENCE
+from ledger_checks import Wire
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from captured import numbers, wait_for_files
+from capture_files import numbers, wait_for_files
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

@@ -9,8 +9,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from accounts import check_books
-from captured import (
+from capture_files import (
     capinfos,
     complete,
     contents,
@@ -21,6 +20,7 @@ from captured import (
     statistics,
     wait_for_files,
 )
+from ledger_checks import check_books
 
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
 from xdpcap.bench.lab.traffic import Sender, send_frames

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_row
-from captured import blasted_numbers, capinfos, of_queue
+from capture_files import blasted_numbers, capinfos, of_queue
+from ledger_checks import Wire, check_row
 
 # Rings with room for all of it: what a worker that waits for a CPU does not take at once
 # is not what is tested here.

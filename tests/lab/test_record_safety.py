@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books
-from bpf_objects import held_ids, still_there
-from observed import attached, numbers_in, promiscuity
-from places import NOBODY, directory_of_nobody, small_ext4
+from file_systems import NOBODY, directory_of_nobody, small_ext4
+from kernel_objects import held_ids, still_there
+from ledger_checks import Wire, check_books
+from leftovers import attached, numbers_in, promiscuity
 from veth_namespaces import xdp_pass
 
 from xdpcap.bench.lab import in_netns

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-from accounts import Wire, check_books
-from captured import contents, packets
-from elsewhere import older_kernel
-from inside import in_receiver
-from patience import PATIENCE
+from capture_files import contents, packets
+from ledger_checks import Wire, check_books
+from patched_command import older_kernel
+from receiver_namespace import in_receiver
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import Sender, send_frames

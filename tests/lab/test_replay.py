@@ -10,11 +10,11 @@ import time
 from itertools import pairwise
 
 import pytest
-from captured import contents, of_queue, packets, run
-from packets import ip_packet
-from patience import PATIENCE
-from sending import SECOND_NS, Replay, pcap_file, timed_pcap
-from sniffing import Tcpdump
+from capture_files import contents, of_queue, packets, run
+from packet_builders import ip_packet
+from replayer import SECOND_NS, Replay, pcap_file, timed_pcap
+from tcpdump import Tcpdump
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import frame_number, mixed_frames, numbered_frame

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from captured import contents, run
-from forked import ROOT
-from sending import Replay, pcap_file, timed_pcap
+from capture_files import contents, run
+from forked_command import ROOT
+from replayer import Replay, pcap_file, timed_pcap
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from captured import contents, of_queue, packets
-from sending import Replay, pcap_file
-from sniffing import Tcpdump
+from capture_files import contents, of_queue, packets
+from replayer import Replay, pcap_file
+from tcpdump import Tcpdump
 
 from xdpcap.bench.lab import Lab
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame

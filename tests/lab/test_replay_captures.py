@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from captured import contents
+from capture_files import contents
 from corpus import CAPTURES, ETHERNET, is_capture, is_refused
-from packets import pcap
-from sending import Replay, Sent
-from sniffing import Tcpdump
+from packet_builders import pcap
+from replayer import Replay, Sent
+from tcpdump import Tcpdump
 
 from xdpcap.bench.lab import Lab
 from xdpcap.savefile.packet import Packet

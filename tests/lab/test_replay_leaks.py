@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from packets import packet_set
-from sending import Replay, pcap_file
+from packet_builders import packet_set
+from replayer import Replay, pcap_file
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns

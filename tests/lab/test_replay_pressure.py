@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import pytest
-from captured import contents, go_on, of_queue, run, stand_still
-from packets import ip_packet
-from sending import Replay, pcap_file
-from sniffing import Tcpdump
+from capture_files import contents, go_on, of_queue, run, stand_still
+from packet_builders import ip_packet
+from replayer import Replay, pcap_file
+from tcpdump import Tcpdump
 
 from xdpcap import net
 from xdpcap.bench.lab import Lab, in_netns

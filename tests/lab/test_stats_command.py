@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import forked
+import forked_command
 import pytest
-from accounts import check_books
-from places import directory_of_nobody
-from recording import Recorder
+from file_systems import directory_of_nobody
+from ledger_checks import check_books
+from recorder import Recorder
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import numbered_frame
@@ -38,7 +38,7 @@ def run(netns: str | None, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`xdpcap stats ARGUMENTS...` in a namespace, to its end."""
 
     def start() -> subprocess.CompletedProcess[str]:
-        process = forked.start(
+        process = forked_command.start(
             ["stats", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         stdout, stderr = process.communicate(timeout=30)
@@ -129,8 +129,10 @@ def test_a_namespace_shows_its_own_recordings_only(make_lab, record, tmp_path):
 def test_ip_netns_exec_sees_a_recording_made_outside_of_it_and_the_other_way_round(lab, record):
     recorder = record()
     send_frames(lab, frames(5))
-    command = ["ip", "netns", "exec", lab.rx_ns, *forked.COMMAND, "stats", "--json"]
-    found = subprocess.run(command, cwd=forked.ROOT, capture_output=True, text=True, check=True)
+    command = ["ip", "netns", "exec", lab.rx_ns, *forked_command.COMMAND, "stats", "--json"]
+    found = subprocess.run(
+        command, cwd=forked_command.ROOT, capture_output=True, text=True, check=True
+    )
     assert json.loads(found.stdout)[0]["total"]["redirected"] == 5
     recorder.stop()
 
@@ -206,7 +208,7 @@ def test_watching_shows_rates_and_ends_with_the_recording(lab, record):
     recorder = record()
 
     def start() -> subprocess.Popen[str]:
-        return forked.start(
+        return forked_command.start(
             ["stats", "--json", "--watch", "200ms"], stdout=subprocess.PIPE, text=True
         )
 

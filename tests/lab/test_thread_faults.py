@@ -10,13 +10,13 @@ import re
 import subprocess
 from typing import Any
 
-import forked
+import forked_command
 import pytest
-from accounts import Wire, check_books
-from captured import contents
-from elsewhere import patched
-from observed import attached
-from sending import Replay, pcap_file
+from capture_files import contents
+from ledger_checks import Wire, check_books
+from leftovers import attached
+from patched_command import patched
+from replayer import Replay, pcap_file
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
@@ -262,7 +262,7 @@ def test_an_exception_in_a_simulated_worker_is_told(lab, tmp_path, error):
 def bench(lab, *arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     process = in_netns(
         lab.rx_ns,
-        forked.execute,
+        forked_command.execute,
         ["bench", *arguments],
         env,
         stdout=subprocess.PIPE,

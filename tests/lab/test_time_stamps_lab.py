@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from accounts import check_books
-from captured import packets, statistics, tshark_fields
-from compiling import HEADERS, compiled
-from elsewhere import nic_with_clock
-from places import directory_of_nobody
-from since import DRIVER_TIMES
+from capture_files import packets, statistics, tshark_fields
+from compiled_programs import HEADERS, compiled
+from file_systems import directory_of_nobody
+from kernel_requirements import DRIVER_TIMES
+from ledger_checks import check_books
+from patched_command import nic_with_clock
 
 from xdpcap.bench.lab.frames import frame_number, numbered_frame
 from xdpcap.bench.lab.traffic import send_frames

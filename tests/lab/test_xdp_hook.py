@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accounts import check_books
-from captured import contents, packets
-from compiling import PROGRAMS, compiled
-from observed import attached
+from capture_files import contents, packets
+from compiled_programs import PROGRAMS, compiled
+from ledger_checks import check_books
+from leftovers import attached
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame

@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from bpf_objects import descriptors, held_ids, still_there
-from inside import in_receiver
-from patience import PATIENCE
+from kernel_objects import descriptors, held_ids, still_there
+from kernel_requirements import MULTI_BUFFER
 from pyroute2 import IPRoute
-from since import MULTI_BUFFER
+from receiver_namespace import in_receiver
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import blasted_frame, numbered_frame
 from xdpcap.bench.lab.traffic import blast, send_frames

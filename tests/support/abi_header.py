@@ -11,7 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
-HEADER = Path(__file__).parent.parent / "bpf" / "xdpcap_abi.h"
+HEADER = Path(__file__).parents[2] / "bpf" / "xdpcap_abi.h"
 CODES = {"__u16": "H", "__u32": "I", "__u64": "Q"}
 
 _text = re.sub(r"/\*.*?\*/", "", HEADER.read_text(), flags=re.S)

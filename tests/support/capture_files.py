@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE
-from recording import Recorder, Result
+from recorder import Recorder, Result
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab.frames import frame_number
 from xdpcap.savefile.packet import Packet

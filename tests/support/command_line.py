@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from patience import PATIENCE
+from timeouts import PATIENCE
 
 from xdpcap.cli import main
 

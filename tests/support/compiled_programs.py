@@ -6,8 +6,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-PROGRAMS = Path(__file__).parent / "programs"
-HEADERS = Path(__file__).parents[1] / "bpf"
+PROGRAMS = Path(__file__).parents[1] / "programs"
+HEADERS = Path(__file__).parents[2] / "bpf"
 FLAGS = ("-O2", "-g", "-target", "bpf", "-Wall", "-Werror")
 INCLUDES = (f"-I{HEADERS}", f"-I/usr/include/{platform.machine()}-linux-gnu")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from crafted import A4, A6, B4, B6, C4, D4, LOCAL, TEXT, same, v4, v6
 from scapy.contrib.mpls import MPLS
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import (
@@ -33,6 +32,7 @@ from scapy.layers.sctp import (
 )
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet, Raw
+from scapy_packets import A4, A6, B4, B6, C4, D4, LOCAL, TEXT, same, v4, v6
 
 from xdpcap.packets.dissect import dissect
 from xdpcap.packets.dissect.text import Style, packet_text

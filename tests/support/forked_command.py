@@ -4,7 +4,7 @@ Importing takes most of a start: half a second, and 5 s in an emulated guest.  T
 start the command a thousand times, so one process imports it once and forks for each; the
 child has the namespace, directory, environment and descriptors that it is given, becomes
 this process's own child, and runs what `python -m xdpcap` runs.  `python -m xdpcap` itself
-is started where a test wants another environment (tests/elsewhere.py) or limits.
+is started where a test wants another environment (tests/support/patched_command.py) or limits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "xdpcap")
 CLONE_NEWNET = 0x40000000
 PR_SET_CHILD_SUBREAPER = 36

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from patience import PATIENCE
+from timeouts import PATIENCE
 
 _libbpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from patience import PATIENCE
-from recording import Result
+from recorder import Result
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import Lab
 from xdpcap.bench.lab.traffic import blast, send_frames

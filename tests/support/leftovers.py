@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from forked import ROOT
-from recording import Result
+from forked_command import ROOT
+from recorder import Result
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import frame_number

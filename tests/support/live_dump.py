@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import forked
-from patience import PATIENCE
+import forked_command
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import Lab, in_netns
 
@@ -47,7 +47,7 @@ class Seen:
 class Looker:
     """`xdpcap dump -i rx0 ARGUMENTS...`; returns once it looks, unless `ready` is False.
 
-    `env` makes it another machine (tests/elsewhere.py).
+    `env` makes it another machine (tests/support/patched_command.py).
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Looker:
         named = [word for name in interfaces for word in ("-i", name)]
         self.command = ["dump", *named, *arguments]
         streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE}
-        start = forked.start if env is None else _in(env)
+        start = forked_command.start if env is None else _in(env)
         self.process: subprocess.Popen[bytes] = in_netns(lab.rx_ns, start, self.command, **streams)
         self._said = b""
         self._printed = b""
@@ -108,4 +108,4 @@ class Looker:
 
 
 def _in(env: dict[str, str]) -> Any:
-    return lambda arguments, **streams: forked.execute(arguments, env=env, **streams)
+    return lambda arguments, **streams: forked_command.execute(arguments, env=env, **streams)

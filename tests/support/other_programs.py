@@ -16,7 +16,7 @@ from xdpcap.programs import libxdp_dispatcher
 from xdpcap.programs.builds import bare
 from xdpcap.programs.libxdp_dispatcher import Dispatcher
 
-SOURCE = Path(__file__).parent / "programs" / "count_and_pass.bpf.c"
+SOURCE = Path(__file__).parents[1] / "programs" / "count_and_pass.bpf.c"
 PINS = Path("/sys/fs/bpf/xdp")
 MODES = {"native": 1, "generic": 2}
 

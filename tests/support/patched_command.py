@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from since import RING_BUFFER
+from kernel_requirements import RING_BUFFER
 
 from xdpcap.host import kernel
 

@@ -7,12 +7,11 @@ assert shown.lines == [...]
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from screens import Memory
+from terminals import session_screen
 
 from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.options.record import RecordConfig
@@ -81,22 +80,7 @@ def report(*accounts: QueueAccount, files: int = 1) -> dict[str, Any]:
     }
 
 
-class Screen(Memory):
-    """A user interface that writes into memory."""
-
-    def __init__(self, *, terminal: bool = False, width: int = 120, **config: Any) -> None:
-        super().__init__(terminal=terminal, width=width)
-        self.ui = TerminalUi(replace(CONFIG, **config), self.console)
-
-
-@contextmanager
-def screen(**settings: Any) -> Iterator[Screen]:
-    """`Screen`, closed at the end."""
-    made = Screen(**settings)
-    try:
-        yield made
-    finally:
-        made.ui.close()
+screen = partial(session_screen, TerminalUi, CONFIG)
 
 
 def tick(ui: TerminalUi, elapsed_s: float, *accounts: QueueAccount) -> None:

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import forked
-from patience import PATIENCE
+import forked_command
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.programs.program import attached_program
@@ -86,9 +86,9 @@ class Recorder:
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
             if env or preexec:
-                start = functools.partial(forked.execute, env=env or {}, preexec_fn=preexec)
+                start = functools.partial(forked_command.execute, env=env or {}, preexec_fn=preexec)
             else:
-                start = forked.start
+                start = forked_command.start
             self.process: subprocess.Popen[bytes] = in_netns(
                 lab.rx_ns, start, self.command, **streams
             )

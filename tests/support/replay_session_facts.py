@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from screens import Memory
+from terminals import session_screen
 
 from xdpcap.cli.replay_ui import ReplayUi
 from xdpcap.options.replay import ReplayConfig
@@ -86,21 +85,7 @@ def report(**changes: Any) -> dict[str, Any]:
     }
 
 
-class Screen(Memory):
-    """A user interface that writes into memory."""
-
-    def __init__(self, *, terminal: bool = False, width: int = 120, **config: Any) -> None:
-        super().__init__(terminal=terminal, width=width)
-        self.ui = ReplayUi(replace(CONFIG, **config), self.console)
-
-
-@contextmanager
-def screen(**settings: Any) -> Iterator[Screen]:
-    made = Screen(**settings)
-    try:
-        yield made
-    finally:
-        made.ui.close()
+screen = partial(session_screen, ReplayUi, CONFIG)
 
 
 def progress(seconds: float, packets_per_s: int = 1000, late: int = 0) -> Progress:

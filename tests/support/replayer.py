@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import forked
-from patience import PATIENCE
+import forked_command
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import Lab, in_netns
 
@@ -57,7 +57,7 @@ class Replay:
         self.command = ["replay", "-i", interface, "--json", *map(str, arguments)]
         self.process: subprocess.Popen[str] = in_netns(
             lab.tx_ns,
-            functools.partial(forked.execute, env=env) if env else forked.start,
+            functools.partial(forked_command.execute, env=env) if env else forked_command.start,
             self.command,
             stdin=stdin,
             stdout=subprocess.PIPE,

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from captured import contents
-from patience import PATIENCE
+from capture_files import contents
+from timeouts import PATIENCE
 
 from xdpcap.bench.lab import in_netns
 

@@ -8,6 +8,9 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -36,6 +39,38 @@ class Memory:
         return ESCAPE.sub("", self.file.getvalue()).splitlines()
 
 
+class Screen(Memory):
+    """A session's user interface that writes into memory: `make_ui(options, console)`."""
+
+    def __init__(
+        self,
+        make_ui: Callable[[Any, Console], Any],
+        options: Any,
+        *,
+        terminal: bool = False,
+        width: int = 120,
+    ) -> None:
+        super().__init__(terminal=terminal, width=width)
+        self.ui = make_ui(options, self.console)
+
+
+@contextmanager
+def session_screen(
+    make_ui: Callable[[Any, Console], Any],
+    options: Any,
+    *,
+    terminal: bool = False,
+    width: int = 120,
+    **changes: Any,
+) -> Iterator[Screen]:
+    """A `Screen` of `options` with changes, closed at the end."""
+    made = Screen(make_ui, replace(options, **changes), terminal=terminal, width=width)
+    try:
+        yield made
+    finally:
+        made.ui.close()
+
+
 class Gone(io.StringIO):
     """A stream whose reader has gone."""
 
@@ -51,8 +86,7 @@ class Gone(io.StringIO):
 
 def drive(script: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """`script` in a process of its own, in which tests can be imported."""
-    here = os.path.dirname(__file__)
-    script = f"import sys; sys.path[:0] = {[here, os.path.join(here, 'unit')]!r}\n{script}"
+    script = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n{script}"
     environment = {**os.environ, **options.pop("env", {})}
     return subprocess.run(
         [sys.executable, "-c", script],

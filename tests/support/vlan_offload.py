@@ -12,7 +12,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from compiling import PROGRAMS, compiled
+from compiled_programs import PROGRAMS, compiled
 
 from xdpcap.bench.lab import Lab, in_netns
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from refusals import accepted, refusal_of
+from option_problems import accepted, refusal_of
 
 from xdpcap.bench import record
 from xdpcap.bench.lab.frames import checksum, frame_number

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import zstandard
 from command_line import one_line, run, xdpcap
-from packets import ICMP, SYN, TCP, UDP, arp, ip_packet, pcap
+from packet_builders import ICMP, SYN, TCP, UDP, arp, ip_packet, pcap
 
 from xdpcap.inspect import dump
 from xdpcap.savefile import headers

@@ -7,8 +7,8 @@ import os
 import sys
 
 import pytest
-from replays import CONFIG, VERIFIED, progress, report, screen, verdict
-from screens import COLOUR, Gone, drive, drive_on_terminal
+from replay_session_facts import CONFIG, VERIFIED, progress, report, screen, verdict
+from terminals import COLOUR, Gone, drive, drive_on_terminal
 
 from xdpcap.cli.replay_ui import ReplayUi
 from xdpcap.cli.terminal import StderrConsole
@@ -94,7 +94,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_replay(
 
 
 SCRIPT = """
-from replays import *
+from replay_session_facts import *
 ui = ReplayUi(replace(CONFIG, json=True))
 ui.verdict(verdict(warnings=[("why", "command")], queues=[(0, False)]))
 ui.start(10_000, 10.0)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from replays import LAUNCH, TIMING, VERIFIED, progress, queue, report, screen, verdict
+from replay_session_facts import LAUNCH, TIMING, VERIFIED, progress, queue, report, screen, verdict
 
 from xdpcap.replay.report import Progress
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from command_line import one_line, run, xdpcap
-from packets import ICMP, SYN, TCP, UDP, ip_packet, pcap
+from packet_builders import ICMP, SYN, TCP, UDP, ip_packet, pcap
 
 A, B = "192.0.2.1", "198.51.100.7"
 

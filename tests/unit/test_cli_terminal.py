@@ -6,8 +6,8 @@ import os
 import sys
 
 import pytest
-from recordings import CONFIG, account, report, screen, tick, verdict
-from screens import COLOUR, Gone, drive, drive_on_terminal
+from record_session_facts import CONFIG, account, report, screen, tick, verdict
+from terminals import COLOUR, Gone, drive, drive_on_terminal
 
 from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.cli.terminal import StderrConsole
@@ -78,7 +78,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
 
 
 SCRIPT = """
-from recordings import *
+from record_session_facts import *
 ui = TerminalUi(CONFIG)
 ui.verdict(verdict(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
 ui.start()

@@ -7,7 +7,7 @@ import logging
 import os
 
 import pytest
-from recordings import CONFIG, account, report, screen, tick, verdict
+from record_session_facts import CONFIG, account, report, screen, tick, verdict
 
 from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.record.startup import QueueVerdict, Spoiler

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import ACK, ICMP, SYN, TCP, UDP, arp, ethernet, ip_packet, packet_set
+from packet_builders import ACK, ICMP, SYN, TCP, UDP, arp, ethernet, ip_packet, packet_set
 
 from xdpcap.errors import XdpcapError
 from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from crafted import A4, A6, B4, B6, TEXT, same, v4, v6
-from dissected import LINES, MACS, eth, line
+from dump_lines import LINES, MACS, eth, line
 from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import (
     IPv6,
@@ -25,6 +24,7 @@ from scapy.layers.sctp import (
     SCTPChunkCookieAck,
 )
 from scapy.packet import Packet, Raw
+from scapy_packets import A4, A6, B4, B6, TEXT, same, v4, v6
 
 from xdpcap.packets.dissect import dissect
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from crafted import A4, B4, PACKETS, TAGS, same, v4, v6
-from dissected import ETHERNET, LINES, MACS, eth, line
+from dump_lines import ETHERNET, LINES, MACS, eth, line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP, UDP
 from scapy.packet import Raw
+from scapy_packets import A4, B4, PACKETS, TAGS, same, v4, v6
 
 from xdpcap.packets.dissect import dissect
 from xdpcap.packets.dissect.fields import layer_fields

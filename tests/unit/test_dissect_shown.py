@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 
 import pytest
-from crafted import A4, B4, TEXT, same, v4
-from dissected import ETHERNET, LINES, MACS, eth
+from dump_lines import ETHERNET, LINES, MACS, eth
 from hypothesis import given
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP
 from scapy.layers.l2 import (
     Dot1Q,
 )
+from scapy_packets import A4, B4, TEXT, same, v4
 
 from xdpcap.options.dump import TIME_STYLES
 from xdpcap.packets.dissect import dissect

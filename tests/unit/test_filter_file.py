@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from captured import contents
+from capture_files import contents
 from command_line import one_line, run
 
 from xdpcap.bench.lab.frames import numbered_frame

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from classic import ACCEPT, EXPRESSIONS, PACKETS, PROGRAMS, REJECT, RETURN_A, packets_for
-from ebpf_machine import Machine
+from classic_bpf_programs import (
+    ACCEPT,
+    EXPRESSIONS,
+    PACKETS,
+    PROGRAMS,
+    REJECT,
+    RETURN_A,
+    packets_for,
+)
+from ebpf_interpreter import Machine
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 

@@ -8,10 +8,9 @@ import sys
 from collections import Counter
 
 import pytest
-from crafted import A4, A6, B4, B6, PACKETS, TAGS, same, v4, v6
 from hypothesis import given
 from hypothesis import strategies as st
-from packets import arp, ip_packet
+from packet_builders import arp, ip_packet
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
 from scapy.layers.inet6 import (
     IPv6ExtHdrDestOpt,
@@ -23,6 +22,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, LLC, STP, Dot3, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
+from scapy_packets import A4, A6, B4, B6, PACKETS, TAGS, same, v4, v6
 
 from xdpcap.packets.flow import hash_of
 from xdpcap.packets.packet_set import PacketSet

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from compiling import compiled_text
+from compiled_programs import compiled_text
 
 from xdpcap.errors import UsageError
 from xdpcap.programs.object_file import Examined, examine

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from packets import ICMP, TCP, UDP, arp, ip_packet, pcap
-from screens import drive
+from packet_builders import ICMP, TCP, UDP, arp, ip_packet, pcap
+from terminals import drive
 
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import compile_expression
@@ -111,7 +111,7 @@ def test_what_a_pipe_holds_does_not_wait_for_what_comes_later():
 def test_a_signal_whose_handler_raises_ends_the_wait_for_a_silent_pipe(written):
     script = f"""
 import os, signal, threading, time
-from packets import ip_packet, pcap
+from packet_builders import ip_packet, pcap
 from xdpcap.savefile.packet_reader import LookReader
 def stop(*_):
     raise TimeoutError
@@ -133,7 +133,7 @@ except TimeoutError:
 def test_a_signal_whose_handler_returns_does_not_disturb_reading():
     script = """
 import os, signal, threading, time
-from packets import ip_packet, pcap
+from packet_builders import ip_packet, pcap
 from xdpcap.savefile.packet_reader import LookReader
 came = []
 signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
@@ -150,7 +150,7 @@ def test_a_filter_that_takes_nothing_of_a_large_file_does_not_hold_up_a_signal(t
     # An endless pipe of packets that are all left out.
     script = """
 import os, signal, threading
-from packets import ip_packet, pcap
+from packet_builders import ip_packet, pcap
 from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.savefile.packet_reader import LookReader
 from xdpcap.packets.filter import compile_expression

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from metrics import OPENMETRICS, get, samples, value
+from prometheus_scrape import OPENMETRICS, get, samples, value
 
 from xdpcap.errors import KernelError
 from xdpcap.options.listen_address import ListenAddress, parse_listen

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from refusals import accepted, refusal_of
+from option_problems import accepted, refusal_of
 
 from xdpcap.errors import UsageError
 from xdpcap.options.program_argument import ProgramFile

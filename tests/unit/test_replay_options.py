@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from refusals import accepted, refusal_of
+from option_problems import accepted, refusal_of
 
 from xdpcap.errors import UsageError
 from xdpcap.options.replay import ReplayConfig

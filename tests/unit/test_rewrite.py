@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Callable
 
 import pytest
-from crafted import A4, A6, B4, C4, C6, D4, ERRORS, LOCAL, PACKETS, TAGS, TEXT, same, v4, v6
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import ICMP, IP, TCP, UDP, fragment
@@ -23,6 +22,7 @@ from scapy.layers.inet6 import (
 )  # fmt: skip
 from scapy.layers.l2 import ARP, LLC, STP, Dot1AD, Dot1Q, Dot3, Ether
 from scapy.packet import Packet, Raw
+from scapy_packets import A4, A6, B4, C4, C6, D4, ERRORS, LOCAL, PACKETS, TAGS, TEXT, same, v4, v6
 
 from xdpcap.packets.edit.address_map import AddressMap
 from xdpcap.packets.edit.rewrite import Rewriter

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import one_line, run
-from refusals import accepted, refusal_of
+from option_problems import accepted, refusal_of
 
 from xdpcap.bench.rings_report import DROPS, Moment, RingSample, between, total
 from xdpcap.cli.bench import SETTINGS, bench_command

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from packets import SYN, TCP, UDP, ip_packet, packet_set, pcap
+from packet_builders import SYN, TCP, UDP, ip_packet, packet_set, pcap
 
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.replay import ReplayConfig

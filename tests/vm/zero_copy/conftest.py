@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import forked
+import forked_command
 import pytest
 from facts import Expected, expected_of
+from leftovers import attached
 from nic_pair import NicPair
-from observed import attached
-from recording import Recorder
-from sending import Replay
+from recorder import Recorder
+from replayer import Replay
 
 from xdpcap.bench.lab import Lab
 
@@ -32,7 +32,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if not (KERNEL and KINDS):
         pytest.exit("this suite runs in a guest: tests/vm/run KERNEL NICS", returncode=2)
     # On the guest's other CPU, while the tests are collected.
-    forked.importer()
+    forked_command.importer()
 
 
 def pytest_configure(config: pytest.Config) -> None:

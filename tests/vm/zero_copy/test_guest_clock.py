@@ -11,12 +11,12 @@ import struct
 import time
 
 import pytest
-from captured import packets
-from compiling import PROGRAMS, compiled
-from elsewhere import lent_clock
+from capture_files import packets
+from compiled_programs import PROGRAMS, compiled
+from kernel_requirements import DRIVER_TIMES
+from leftovers import attached
 from nic_pair import ip, send
-from observed import attached
-from since import DRIVER_TIMES
+from patched_command import lent_clock
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns

@@ -7,13 +7,13 @@ import json
 import subprocess
 
 import pytest
-from accounts import check_books
-from captured import contents
-from forked import start
+from capture_files import contents
+from forked_command import start
+from ledger_checks import check_books
+from leftovers import attached
 from nic_pair import NicPair, send
-from observed import attached
-from patience import PATIENCE
 from test_guest_record import check_in_order, record_all
+from timeouts import PATIENCE
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns

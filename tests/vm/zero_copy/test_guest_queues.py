@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from accounts import check_books
-from captured import contents, of_queue
+from capture_files import contents, of_queue
+from ledger_checks import check_books
+from leftovers import attached
 from nic_pair import send
-from observed import attached
-from sending import pcap_file
+from replayer import pcap_file
 from test_guest_record import check_in_order, received, record_all
 
 from xdpcap.bench.lab.frames import TX_IPV4, checksum, numbered_frame

@@ -7,11 +7,11 @@ import signal
 import subprocess
 
 import pytest
-from accounts import check_books
-from captured import contents, numbers, of_queue
-from forked import COMMAND, ROOT
+from capture_files import contents, numbers, of_queue
+from forked_command import COMMAND, ROOT
+from ledger_checks import check_books
+from leftovers import attached
 from nic_pair import NicPair, send
-from observed import attached
 
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
@@ -74,7 +74,7 @@ def test_every_packet_sent_is_written_in_order_byte_for_byte(lab, record, expect
 @pytest.mark.nics("virtio", "igb")
 @pytest.mark.zero_copy
 def test_the_command_itself_records(lab, tmp_path):
-    """`python -m xdpcap`, by which no other test here starts it (forked.py)."""
+    """`python -m xdpcap`, by which no other test here starts it (forked_command.py)."""
     command = [*COMMAND, "record", "-i", "rx0", "-o", tmp_path, "--duration", "1s", "--json"]
     done = in_netns(
         lab.rx_ns, subprocess.run, command, cwd=ROOT, capture_output=True, text=True, timeout=120

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from accounts import check_books
-from captured import contents
-from sending import pcap_file
+from capture_files import contents
+from ledger_checks import check_books
+from replayer import pcap_file
 from test_guest_record import check_in_order, received
 
 from xdpcap.bench.lab.frames import numbered_frame

@@ -6,8 +6,8 @@ import signal
 import struct
 
 import pytest
-from captured import contents, of_queue
-from observed import attached
+from capture_files import contents, of_queue
+from leftovers import attached
 from test_guest_record import record_all
 
 from xdpcap import net
