@@ -5,18 +5,18 @@ from __future__ import annotations
 import struct
 from ipaddress import ip_address
 
+from xdpcap.packets import build
 from xdpcap.packets.packet_set import PacketSet
 
 MACS = {0: bytes.fromhex("020000000000"), 1: bytes.fromhex("020000000001")}
-TCP, UDP, ICMP = 6, 17, 1
-SYN, ACK = 2, 16
+TCP, UDP, ICMP = build.PROTOCOL_TCP, build.PROTOCOL_UDP, build.PROTOCOL_ICMP
+SYN, ACK = build.TCP_SYN, build.TCP_ACK
 
 
 def ethernet(kind: int, payload: bytes, source: int = 0, *, vlans: tuple[int, ...] = ()) -> bytes:
-    """A frame from the host `source` (0 or 1) to the other one."""
-    tags = b"".join(struct.pack("!HH", 0x8100, vlan) for vlan in vlans)
-    head = MACS[1 - source] + MACS[source] + tags + struct.pack("!H", kind)
-    return head + payload
+    """A frame from the host `source` (0 or 1) to the other one, not padded."""
+    tags = [(build.ETHERTYPE_VLAN, vlan) for vlan in vlans]
+    return build.ethernet(MACS[1 - source], MACS[source], kind, payload, tags=tags, pad=False)
 
 
 def transport(protocol: int, ports: tuple[int, int] | None, flags: int = ACK) -> bytes:
@@ -24,8 +24,8 @@ def transport(protocol: int, ports: tuple[int, int] | None, flags: int = ACK) ->
     if ports is None:
         return bytes(8)
     if protocol == TCP:
-        return struct.pack("!HHIIBBHHH", *ports, 1, 1, 5 << 4, flags, 8192, 0, 0)
-    return struct.pack("!HHHH", *ports, 8, 0)
+        return build.tcp(ports, b"", flags=flags, window=8192)
+    return build.udp(ports, b"")
 
 
 def ip_packet(
@@ -40,22 +40,18 @@ def ip_packet(
     vlans: tuple[int, ...] = (),
 ) -> bytes:
     """A frame with an IPv4 or IPv6 packet; `fragment` is the field of flags and offset."""
+    ends = ip_address(source).packed, ip_address(target).packed
     body = transport(protocol, ports, flags)
-    ends = ip_address(source).packed + ip_address(target).packed
-    if len(ends) == 8:
-        head = struct.pack(
-            "!BBHHHBBH", 0x45, 0, 20 + len(body), 1, fragment, 64, protocol, 0
-        )  # fmt: skip
-        return ethernet(0x0800, head + ends + body, host, vlans=vlans)
-    head = struct.pack("!IHBB", 6 << 28, len(body), protocol, 64)
-    return ethernet(0x86DD, head + ends + body, host, vlans=vlans)
+    packet = build.ip(
+        ends, protocol, body, identification=1, fragment=fragment, with_checksum=False
+    )
+    return ethernet(build.ethertype_of(ends[0]), packet, host, vlans=vlans)
 
 
 def arp(sender: str, target: str, host: int = 0) -> bytes:
     """An ARP request (RFC 826)."""
-    head = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1)
-    ends = MACS[host] + ip_address(sender).packed + bytes(6) + ip_address(target).packed
-    return ethernet(0x0806, head + ends, host)
+    ends = (ip_address(sender).packed, bytes(6), ip_address(target).packed)
+    return ethernet(build.ETHERTYPE_ARP, build.arp(build.ARP_REQUEST, MACS[host], *ends), host)
 
 
 def packet_set(*packets: bytes) -> PacketSet:

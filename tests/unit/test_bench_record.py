@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from option_problems import accepted, refusal_of
 
 from xdpcap.bench import record
-from xdpcap.bench.lab.frames import checksum, frame_number
+from xdpcap.bench.lab.frames import frame_number
 from xdpcap.bench.record_report import make_bench_report
 from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.bench.simulator import header, spread
@@ -33,6 +33,7 @@ from xdpcap.options.bench_record import (
     parse_sizes,
 )
 from xdpcap.options.units import MIB, UnitError
+from xdpcap.packets.build import checksum
 from xdpcap.record.capture import STOPPED
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.reader import read_blocks, read_packets

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpcap.bench.lab import frames
 from xdpcap.bench.lab.frames import blasted_frame, frame_number, mixed_frames, numbered_frame
+from xdpcap.packets import build
 
 NUMBERS = st.integers(0, 2**64 - 1)
 
@@ -18,8 +18,8 @@ NUMBERS = st.integers(0, 2**64 - 1)
 def udp_checksum_holds(frame: bytes) -> bool:
     """Over the pseudo header and the datagram, its own checksum included, the sum is 0."""
     datagram = frame[34:]
-    pseudo = frame[26:34] + struct.pack("!HH", frames.PROTOCOL_UDP, len(datagram))
-    return frames.checksum(pseudo + datagram) == 0
+    pseudo = frame[26:34] + struct.pack("!HH", build.PROTOCOL_UDP, len(datagram))
+    return build.checksum(pseudo + datagram) == 0
 
 
 @given(st.integers(50, 9014), NUMBERS)
@@ -28,7 +28,7 @@ def test_a_numbered_frame_has_its_length_its_number_and_right_checksums(size, nu
     assert len(frame) == size
     assert frame_number(frame) == number
     assert int.from_bytes(frame[42:50], "big") == number
-    assert frames.checksum(frame[14:34]) == 0
+    assert build.checksum(frame[14:34]) == 0
     assert udp_checksum_holds(frame)
     assert frame[40:42] != b"\0\0"  # which would say that there is none
 

@@ -7,7 +7,6 @@ another.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable
 
 from xdpcap.bench.simulated_rings import Simulation
@@ -16,6 +15,7 @@ from xdpcap.host.stage_times import StageTimes
 from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.bench_record import BenchRecordConfig, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
+from xdpcap.packets import build
 from xdpcap.record import capture
 from xdpcap.record.file_chain import Closer, FileChain
 from xdpcap.record.ledger import QueueAccount
@@ -26,10 +26,12 @@ from xdpcap.savefile.names import PART_SUFFIX, NameTemplate
 from xdpcap.savefile.sink import FileSink
 
 COMMENT = "made in memory by `xdpcap bench record --simulate capture`"
-ETHERTYPE_IPV4, PROTOCOL_UDP, DISCARD_PORT = 0x0800, 17, 9
+DISCARD_PORT = 9
+# Of Ethernet, IPv4 and UDP.
+HEADER_BYTES = 42
 # Locally administered, and TEST-NET-1 (RFC 5737).
-MACS = bytes.fromhex("020000000001 020000000002")
-ADDRESSES = bytes((192, 0, 2, 2, 192, 0, 2, 1))
+MACS = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+ENDS = bytes((192, 0, 2, 2)), bytes((192, 0, 2, 1))
 
 
 def spread(sizes: Sizes) -> list[int]:
@@ -47,13 +49,9 @@ def spread(sizes: Sizes) -> list[int]:
 
 def header(size: int) -> bytes:
     """Ethernet, IPv4 and UDP of `size` bytes; the UDP checksum is left out (RFC 768)."""
-    ip = struct.pack("!BBHHHBBH8s", 0x45, 0, size - 14, 0, 0x4000, 64, PROTOCOL_UDP, 0, ADDRESSES)
-    folded = sum(struct.unpack("!10H", ip))
-    while folded >> 16:
-        folded = (folded & 0xFFFF) + (folded >> 16)
-    ip = ip[:10] + struct.pack("!H", ~folded & 0xFFFF) + ip[12:]
-    udp = struct.pack("!HHHH", DISCARD_PORT, DISCARD_PORT, size - 34, 0)
-    return MACS + struct.pack("!H", ETHERTYPE_IPV4) + ip + udp
+    datagram = build.udp((DISCARD_PORT, DISCARD_PORT), bytes(size - HEADER_BYTES))
+    packet = build.ip(ENDS, build.PROTOCOL_UDP, datagram)
+    return build.ethernet(*MACS, build.ETHERTYPE_IPV4, packet, pad=False)[:HEADER_BYTES]
 
 
 class SimulatedWorker:

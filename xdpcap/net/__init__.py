@@ -1,5 +1,5 @@
 """The network as the kernel tells of it: links, queues, offloads, namespaces, NIC clocks;
-imports errors, host and options.
+imports errors, host, options and packets.
 
 Over netlink and ethtool only; sysfs shows the namespace it was mounted in, which need not be the
 one recorded in. Every function asks in the calling thread's network namespace and keeps nothing
