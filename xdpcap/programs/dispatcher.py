@@ -100,7 +100,7 @@ class Claim:
         self._socket.close()
 
 
-class JoinedProgram(DispatchedProgram):  # type: ignore[misc]
+class JoinedProgram(DispatchedProgram):
     """Our program in a dispatcher, with the guardian that takes it out again."""
 
     _guardian: Guardian | None = None

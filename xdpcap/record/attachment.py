@@ -42,6 +42,7 @@ from xdpcap.programs.program import Program
 from xdpcap.programs.timestamp_source import DeviceTime
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.record.startup import QueueVerdict
+from xdpcap.rings.copy_rings import CopyRing
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
@@ -291,7 +292,7 @@ class Attachment:
         """Take the program off; sockets and counters stay readable.  Never raises."""
         self.program.detach()
 
-    def source(self, queue: int) -> Xsk:
+    def source(self, queue: int) -> Xsk | CopyRing:
         """Where the worker of a queue takes its packets from."""
         return self.xsks[queue]
 

@@ -15,9 +15,10 @@ from xdpcap.record.mirror_attachment import MirrorAttachment
 class ObserverAttachment(MirrorAttachment):
     """As a `MirrorAttachment`, with copies made before or after a program that is there already."""
 
-    program: Observer
+    # It has of a Program what an attachment uses of it.
+    program: Observer  # type: ignore[assignment]
 
-    def _attach(self) -> tuple[Observer, Variant, Metadata]:
+    def _attach(self) -> tuple[Observer, Variant, Metadata]:  # type: ignore[override]
         config, variant = self._config, observer()
         kernel.require((5, 6), "--xdp-hook")
         assert config.xdp_hook is not None

@@ -336,6 +336,7 @@ def _editor(config: ReplayConfig) -> Any:
     )
 
     def edit(packets: PacketSet) -> PacketSet:
-        return rewriter.apply(packets) or packets
+        rewriter.apply(packets)
+        return packets
 
     return edit

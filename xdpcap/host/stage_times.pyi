@@ -1,0 +1,3 @@
+class StageTimes:
+    @property
+    def readings(self) -> dict[str, int]: ...
