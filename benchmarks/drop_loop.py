@@ -15,7 +15,7 @@ import time
 
 from xdpcap import net
 from xdpcap.host import privileges
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.capture import Capture
 from xdpcap.record.interface import SETTLE_S
@@ -32,11 +32,11 @@ def main(interface: str) -> None:
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     privileges.raise_memlock()
-    config = RecordConfig((interface,), output="nowhere")
-    attachment = Attachment(config, net.get_link(interface), (0,), net.rx_queue_count(interface))
+    options = RecordOptions((interface,), output="nowhere")
+    attachment = Attachment(options, net.get_link(interface), (0,), net.rx_queue_count(interface))
     try:
         sink = FileSink(SINK_BLOCK_BYTES, 2, "sync")
-        capture = Capture(attachment.xsks[0], sink, batch=config.batch)
+        capture = Capture(attachment.xsks[0], sink, batch=options.batch)
         worker = threading.Thread(target=capture.run_drop, name="drop loop")
         worker.start()
         attachment.start()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from benchmarks.recorders import BenchmarkError, Outcome, Place, Recorder, count_packets
 from xdpcap.bench.lab.pair import RX_NAME
 
-# The recorder's own default (RecordConfig.umem_size_bytes), in MiB.
+# The recorder's own default (RecordOptions.umem_size_bytes), in MiB.
 BUFFER_MIB = 64
 
 PACKAGES = {

@@ -13,12 +13,12 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.pieces import LIMIT, measured_longer, tell
 from xdpcap.bench.pieces import Copier
 from xdpcap.options.frame_sizes import chosen_frame
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.rings.plain import PlainPool, PlainRing
 
-CONFIG = RecordConfig(("bench0",), output="nowhere")
-FRAME_BYTES = chosen_frame(CONFIG.frame_size)
-ENTRIES, BATCH = CONFIG.ring_size_for(FRAME_BYTES), CONFIG.batch
+OPTIONS = RecordOptions(("bench0",), output="nowhere")
+FRAME_BYTES = chosen_frame(OPTIONS.frame_size)
+ENTRIES, BATCH = OPTIONS.ring_size_for(FRAME_BYTES), OPTIONS.batch
 MOVED = 1_000_000 // BATCH * BATCH
 UNIT = "us a call are ps an entry"
 ADDRESS_BYTES, DESCRIPTOR_BYTES = 8, 16

@@ -15,7 +15,7 @@ import threading
 from benchmarks.recorders import BenchmarkError
 from xdpcap import net
 from xdpcap.host import privileges
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.attachment import TxAttachment
 from xdpcap.replay.plan import divide
@@ -28,13 +28,13 @@ def main(interface: str, file: str) -> None:
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     privileges.raise_memlock()
-    config = ReplayConfig(files=(file,), interface=interface, top_speed=True)
+    options = ReplayOptions(files=(file,), interface=interface, top_speed=True)
     packets = PacketSet()
     for packet in read_packets(file):
         packets.append(packet.data)
-    attachment = TxAttachment(config, net.get_link(interface), (0,))
+    attachment = TxAttachment(options, net.get_link(interface), (0,))
     try:
-        transmitter = Transmitter(attachment.xsks[0], batch=config.batch)
+        transmitter = Transmitter(attachment.xsks[0], batch=options.batch)
         if not transmitter.load(packets, divide(packets, 1)[0], place=True):
             raise BenchmarkError(f"{file} does not fit the UMEM")
         worker = threading.Thread(target=transmitter.run_bare, name="bare loop")

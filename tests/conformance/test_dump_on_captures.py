@@ -12,7 +12,7 @@ from corpus import CAPTURES, is_capture
 
 from xdpcap.errors import UsageError
 from xdpcap.inspect.dump import dump_session
-from xdpcap.options.dump import DumpConfig
+from xdpcap.options.dump import DumpOptions
 
 # A file of which libpcap prints nothing either way: tcpdump knows no such linktype.
 UNKNOWN_TO_TCPDUMP = {"libpcap/linktype-reserved-field-not-zero.pcap"}
@@ -22,9 +22,9 @@ def dumped(name: str, **options) -> tuple[int, list[str], list[str]]:
     """Exit code, lines and messages of the command."""
     text: list[str] = []
     told: list[str] = []
-    config = DumpConfig((str(CAPTURES / name),), **{"time_style": "none", **options})
+    options = DumpOptions((str(CAPTURES / name),), **{"time_style": "none", **options})
     try:
-        code = dump_session(config, text.append, told.append, pytest.fail)
+        code = dump_session(options, text.append, told.append, pytest.fail)
     except UsageError as error:
         return error.exit_code, [], [str(error)]
     return code, "".join(text).splitlines(), told

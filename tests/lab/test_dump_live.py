@@ -23,7 +23,7 @@ from xdpcap.bench.lab.frames import ethernet, ipv4, ipv6, numbered_frame, tcp, u
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.inspect import live_source
 from xdpcap.inspect.live_source import LiveSource
-from xdpcap.options.dump import DumpConfig
+from xdpcap.options.dump import DumpOptions
 from xdpcap.programs.program import Attached
 
 # What is promised is 100 ms; a test machine may be busy as well.
@@ -134,8 +134,8 @@ def test_the_filter_decides_what_is_printed_and_counted(lab):
 def test_a_program_that_cannot_filter_leaves_it_to_who_looks(lab, monkeypatch):
     # As on a kernel that is older than its programs' filters.
     monkeypatch.setattr(live_source, "OLDEST_KERNEL", (99, 0))
-    config = DumpConfig(("rx0",), "udp and src port 7").recording()
-    with contextlib.closing(in_netns(lab.rx_ns, LiveSource, config, 1)) as source:
+    options = DumpOptions(("rx0",), "udp and src port 7").recording()
+    with contextlib.closing(in_netns(lab.rx_ns, LiveSource, options, 1)) as source:
         wanted = udp_frame(7)
         send_frames(lab, [udp_frame(6), wanted, udp_frame(8)] * 20)
         found: list[bytes] = []

@@ -19,7 +19,7 @@ from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import UsageError
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.programs.program import attached_program
 from xdpcap.replay import attachment, launch_time
@@ -234,11 +234,11 @@ def test_what_is_refused_at_the_last_moment_leaves_sockets_as_without_the_option
 
     monkeypatch.setattr(launch_time, "lacking", lambda *_: None)
     monkeypatch.setattr(attachment, "HardwareClock", Clock)
-    config = ReplayConfig(files=("a.pcap",), interface="tx0", launch_time=True)
+    options = ReplayOptions(files=("a.pcap",), interface="tx0", launch_time=True)
 
     def attach() -> None:
         link = net.get_link("tx0")
-        attachment = TxAttachment(config, link, (0,))
+        attachment = TxAttachment(options, link, (0,))
         try:
             assert attachment.launch_time == launch_time.withheld_text(
                 "bind(tx0 queue 0, ZEROCOPY): EOPNOTSUPP (Operation not supported)"

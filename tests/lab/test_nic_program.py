@@ -19,7 +19,7 @@ from xdpcap.host import kernel
 from xdpcap.inspect.file_source import Seen
 from xdpcap.inspect.live_rings import HOLD_NS, RingLook
 from xdpcap.inspect.live_source import LiveSource
-from xdpcap.options.dump import DumpConfig
+from xdpcap.options.dump import DumpOptions
 from xdpcap.programs.builds import nic
 from xdpcap.programs.nic_program import NicProgram
 from xdpcap.record import nic_attachment
@@ -83,7 +83,7 @@ def test_copies_that_find_no_room_are_those_that_have_not_arrived(lab):
 @in_receiver
 def test_dump_tells_no_queue_and_the_host_applies_the_filter(lab, monkeypatch):
     monkeypatch.setattr(nic_attachment, "NicProgram", DriversOwn)
-    asked = DumpConfig(("rx0",), "greater 100", offload=True)
+    asked = DumpOptions(("rx0",), "greater 100", offload=True)
     sent = [numbered_frame(length, length) for length in LENGTHS * 20]
     wanted = [frame for frame in sent if len(frame) >= 100]
     with closing(LiveSource(asked.recording(), 1, on_nic=True)) as source:

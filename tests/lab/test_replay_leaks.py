@@ -15,7 +15,7 @@ from replayer import Replay, pcap_file
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import mixed_frames, numbered_frame
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay import transmitter
 from xdpcap.replay.attachment import TxAttachment
@@ -64,8 +64,8 @@ def test_hundreds_of_loops_send_exactly_that_many_packets(make_lab, tmp_path, fr
 
 def attach(queues: tuple[int, ...] = (0,), **sizes: int) -> TxAttachment:
     """Sockets on tx0 of this namespace."""
-    config = ReplayConfig(files=("none",), interface="tx0", **sizes)
-    return TxAttachment(config, net.get_link("tx0"), queues)
+    options = ReplayOptions(files=("none",), interface="tx0", **sizes)
+    return TxAttachment(options, net.get_link("tx0"), queues)
 
 
 def check_idle(sender: Transmitter, packets: int) -> None:

@@ -22,7 +22,7 @@ from xdpcap import net
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.host import kernel
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.attachment import TxAttachment
 
 TOP_SPEED = "--top-speed"
@@ -194,8 +194,8 @@ def test_packets_of_several_frames_are_asked_for_only_where_one_may_come(make_la
     lab = make_lab(mtu=mtu)
 
     def bound():
-        config = ReplayConfig(files=("any.pcap",), interface="tx0")
-        attachment = TxAttachment(config, net.get_link("tx0"), (0,))
+        options = ReplayOptions(files=("any.pcap",), interface="tx0")
+        attachment = TxAttachment(options, net.get_link("tx0"), (0,))
         try:
             xsk = attachment.xsks[0]
             return xsk.multi_buffer, xsk.wake()

@@ -43,12 +43,12 @@ def raising(error: BaseException) -> Callable[[], int]:
 def session_double(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleNamespace:
     """Stands in for `xdpcap.NAME.session.NAME_session`.
 
-    `configs` are those it was called with; `ends()` gives the exit code, or raises.
+    `called_with` are those it was called with; `ends()` gives the exit code, or raises.
     """
-    double = SimpleNamespace(configs=[], ends=lambda: 0)
+    double = SimpleNamespace(called_with=[], ends=lambda: 0)
 
-    def session(config: Any, ui: Any) -> int:
-        double.configs.append(config)
+    def session(options: Any, ui: Any) -> int:
+        double.called_with.append(options)
         result: int = double.ends()
         return result
 

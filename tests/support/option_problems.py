@@ -1,4 +1,4 @@
-"""What a configuration says to values that it can't work with."""
+"""The errors of options that can't work."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from typing import Any
 from terminals import session_screen
 
 from xdpcap.cli.record_ui import TerminalUi
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.record.ledger import QueueAccount, reported_total, total
 from xdpcap.record.startup import QueueVerdict, Verdict
 
-CONFIG = RecordConfig(interfaces=("eth0",), output="captures")
+OPTIONS = RecordOptions(interfaces=("eth0",), output="captures")
 
 
 def account(queue: int = 0, interface: str = "eth0", **counts: Any) -> QueueAccount:
@@ -80,7 +80,7 @@ def report(*accounts: QueueAccount, files: int = 1) -> dict[str, Any]:
     }
 
 
-screen = partial(session_screen, TerminalUi, CONFIG)
+screen = partial(session_screen, TerminalUi, OPTIONS)
 
 
 def tick(ui: TerminalUi, elapsed_s: float, *accounts: QueueAccount) -> None:

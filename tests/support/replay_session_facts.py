@@ -9,11 +9,11 @@ from typing import Any
 from terminals import session_screen
 
 from xdpcap.cli.replay_ui import ReplayUi
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.report import Progress
 from xdpcap.replay.startup import ReplayVerdict
 
-CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
+OPTIONS = ReplayOptions(files=("web.pcap",), interface="eth1")
 LAUNCH = (
     "not handed to the NIC: the driver veth does not offer it; the sender waits for each "
     "packet's time"
@@ -85,7 +85,7 @@ def report(**changes: Any) -> dict[str, Any]:
     }
 
 
-screen = partial(session_screen, ReplayUi, CONFIG)
+screen = partial(session_screen, ReplayUi, OPTIONS)
 
 
 def progress(seconds: float, packets_per_s: int = 1000, late: int = 0) -> Progress:

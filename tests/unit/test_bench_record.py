@@ -28,7 +28,7 @@ from xdpcap.errors import XdpcapError
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.options.bench_record import (
     IMIX,
-    BenchRecordConfig,
+    BenchRecordOptions,
     format_sizes,
     parse_sizes,
 )
@@ -43,16 +43,16 @@ from xdpcap.savefile.sink import FileSink, choose_mode
 SHORT_S = 0.02
 SMALL = 2 * MIB
 
-REAL = BenchRecordConfig(interface="rx0", output="x")
-MADE = BenchRecordConfig(simulate="capture", output="x")
-DISK = BenchRecordConfig(interface="rx0", simulate="disk")
+REAL = BenchRecordOptions(interface="rx0", output="x")
+MADE = BenchRecordOptions(simulate="capture", output="x")
+DISK = BenchRecordOptions(interface="rx0", simulate="disk")
 
 
 def measure(directory: Path, **options: Any) -> dict[str, Any]:
     """The report of a short simulation that keeps its files."""
     wanted = {"duration_s": SHORT_S, "keep": True, "umem_size_bytes": SMALL, **options}
-    config = BenchRecordConfig(simulate="capture", output=str(directory), **wanted)
-    report = record.bench_record_session(config, lambda line: None)
+    options = BenchRecordOptions(simulate="capture", output=str(directory), **wanted)
+    report = record.bench_record_session(options, lambda line: None)
     assert report["problems"] == []
     return report
 
@@ -216,14 +216,14 @@ def test_nothing_stays_in_the_directory_unless_it_is_asked_for(tmp_path: Path) -
 def test_a_directory_that_is_nearly_full_is_refused_and_one_that_fills_up_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = BenchRecordConfig(simulate="capture", output=str(tmp_path), umem_size_bytes=SMALL)
+    options = BenchRecordOptions(simulate="capture", output=str(tmp_path), umem_size_bytes=SMALL)
     monkeypatch.setattr(record, "_room_bytes", lambda *place: 1)
     with pytest.raises(XdpcapError, match="only 1 B free"):
-        record.bench_record_session(config, lambda line: None)
+        record.bench_record_session(options, lambda line: None)
     room = iter([record.ROOM_BYTES, 1])
     monkeypatch.setattr(record, "_room_bytes", lambda *place: next(room))
     told: list[str] = []
-    report = record.bench_record_session(config, told.append)
+    report = record.bench_record_session(options, told.append)
     assert report["seconds"] < 2
     assert told == [f"{tmp_path} is nearly full: ended after 0.1 s"]
     assert list(tmp_path.iterdir()) == []
@@ -315,7 +315,7 @@ def test_sizes_are_read_as_they_are_written() -> None:
     ],
 )
 def test_what_contradicts_itself_is_refused_in_one_line(
-    good: BenchRecordConfig, changes: dict[str, Any], says: str
+    good: BenchRecordOptions, changes: dict[str, Any], says: str
 ) -> None:
     good.validate()
     assert says in refusal_of(good, **changes)

@@ -11,12 +11,12 @@ from typing import Any
 import click
 import pytest
 
-from xdpcap.cli.dump import as_config, dump_command
+from xdpcap.cli.dump import dump_command, dump_options
 from xdpcap.cli.options import Quantity, SectionOption
-from xdpcap.cli.record import config_of, record_command
+from xdpcap.cli.record import record_command, record_options
 from xdpcap.cli.replay import replay_command
 from xdpcap.cli.split import split_command
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.record.ledger import REPORTED
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,7 +26,7 @@ COMMANDS: dict[str, click.Command] = {
     "split": split_command,
     "dump": dump_command,
 }
-CONFIGS: dict[str, Any] = {"record": config_of, "replay": ReplayConfig, "dump": as_config}
+CONFIGS: dict[str, Any] = {"record": record_options, "replay": ReplayOptions, "dump": dump_options}
 
 
 @dataclass(frozen=True)

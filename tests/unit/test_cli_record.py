@@ -1,4 +1,4 @@
-"""`xdpcap record`: options become the configuration they say, or one line and exit code 2."""
+"""`xdpcap record`: options are taken as they say, or one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from xdpcap.cli.options import SectionOption
 from xdpcap.cli.record import record_command
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.program_argument import ProgramFile
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 
-BASE = RecordConfig(interfaces=("v0",), output="captures")
+BASE = RecordOptions(interfaces=("v0",), output="captures")
 ARGV = ["record", "-i", "v0", "-o", "captures"]
 
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stands in for the recording: keeps the configuration, and ends as `ends` says."""
+    """Stands in for the recording: keeps the options, and ends as `ends` says."""
     return session_double(monkeypatch, "record")
 
 
-def test_without_options_the_configuration_is_the_documented_default(session: Any) -> None:
+def test_without_arguments_the_options_are_the_documented_default(session: Any) -> None:
     assert run(*ARGV) == 0
-    assert session.configs == [BASE]
+    assert session.called_with == [BASE]
 
 
 @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ def test_each_option_changes_its_field_and_no_other(
     session: Any, argv: list[str], changes: dict[str, Any]
 ) -> None:
     assert run(*ARGV, *argv) == 0
-    assert session.configs == [replace(BASE, **changes)]
+    assert session.called_with == [replace(BASE, **changes)]
 
 
 def test_cpus_become_the_workers_cpus(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     assert run(*ARGV, "--cpus", "2-3,0") == 0
-    assert session.configs[0].cpus == (2, 3, 0)
+    assert session.called_with[0].cpus == (2, 3, 0)
 
 
-def test_every_field_of_the_configuration_has_its_option() -> None:
+def test_every_field_of_the_options_has_its_option() -> None:
     filled = {option.name for option in record_command.params if isinstance(option, SectionOption)}
     # A filter from a file is the filter.
-    assert filled - {"filter_file"} == {field.name for field in fields(RecordConfig)}
+    assert filled - {"filter_file"} == {field.name for field in fields(RecordOptions)}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_contradictory_options_are_one_line_and_exit_code_2(
     line = one_line(capsys)
     assert says in line
     assert "; " in line, f"no way out: {line}"
-    assert session.configs == []
+    assert session.called_with == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_what_can_not_be_parsed_is_one_line_and_exit_code_2(
 ) -> None:
     assert run(*argv) == 2
     assert says in one_line(capsys)
-    assert session.configs == []
+    assert session.called_with == []
 
 
 def test_packets_are_not_thrown_at_a_terminal(

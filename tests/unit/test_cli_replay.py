@@ -1,4 +1,4 @@
-"""`xdpcap replay`: options become the configuration they say, or one line and exit code 2."""
+"""`xdpcap replay`: options are taken as they say, or one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from command_line import one_line, raising, run, session_double, xdpcap
 from xdpcap.cli.options import SectionOption
 from xdpcap.cli.replay import replay_command
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.options.times import NS
 
-BASE = ReplayConfig(files=("a.pcap",), interface="v0")
+BASE = ReplayOptions(files=("a.pcap",), interface="v0")
 ARGV = ["replay", "a.pcap", "-i", "v0"]
 MAC = b"\x02\0\0\0\0\1"
 
 
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Stands in for the replay: keeps the configuration, and ends as `ends` says."""
+    """Stands in for the replay: keeps the options, and ends as `ends` says."""
     return session_double(monkeypatch, "replay")
 
 
-def test_without_options_the_configuration_is_the_documented_default(session: Any) -> None:
+def test_without_arguments_the_options_are_the_documented_default(session: Any) -> None:
     assert run(*ARGV) == 0
-    assert session.configs == [BASE]
+    assert session.called_with == [BASE]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_each_option_changes_its_field_and_no_other(
     session: Any, argv: list[str], changes: dict[str, Any]
 ) -> None:
     assert run(*ARGV, *argv) == 0
-    assert session.configs == [replace(BASE, **changes)]
+    assert session.called_with == [replace(BASE, **changes)]
 
 
 @pytest.mark.parametrize(
@@ -108,27 +108,27 @@ def test_each_option_changes_its_field_and_no_other(
 def test_habits_from_tcpreplay_work(session: Any, habit: list[str], option: list[str]) -> None:
     assert run(*ARGV, *habit) == 0
     assert run(*ARGV, *option) == 0
-    assert session.configs[0] == session.configs[1]
+    assert session.called_with[0] == session.called_with[1]
     assert run("replay", "--intf1=v0", "a.pcap") == 0
-    assert session.configs[2] == BASE
+    assert session.called_with[2] == BASE
 
 
 def test_the_first_packets_time_counts_from_now(session: Any) -> None:
     before = time.time_ns()
     assert run(*ARGV, "--start-at", "+10s") == 0
     after = time.time_ns()
-    assert before + 10 * NS <= session.configs[0].start_at_ns <= after + 10 * NS
+    assert before + 10 * NS <= session.called_with[0].start_at_ns <= after + 10 * NS
 
 
 def test_cpus_become_the_senders_cpus(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
     assert run(*ARGV, "--cpus", "2-3,0") == 0
-    assert session.configs[0].cpus == (2, 3, 0)
+    assert session.called_with[0].cpus == (2, 3, 0)
 
 
-def test_every_field_of_the_configuration_has_its_option() -> None:
+def test_every_field_of_the_options_has_its_option() -> None:
     filled = {option.name for option in replay_command.params if isinstance(option, SectionOption)}
-    assert filled | {"files"} == {field.name for field in fields(ReplayConfig)}
+    assert filled | {"files"} == {field.name for field in fields(ReplayOptions)}
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_contradictory_options_are_one_line_and_exit_code_2(
     line = one_line(capsys)
     assert says in line
     assert "; " in line, f"no way out: {line}"
-    assert session.configs == []
+    assert session.called_with == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_what_can_not_be_parsed_is_one_line_and_exit_code_2(
 ) -> None:
     assert run(*argv) == 2
     assert says in one_line(capsys)
-    assert session.configs == []
+    assert session.called_with == []
 
 
 def test_packets_are_not_typed_at_a_terminal(

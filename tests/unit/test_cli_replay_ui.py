@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from replay_session_facts import CONFIG, VERIFIED, progress, report, screen, verdict
+from replay_session_facts import OPTIONS, VERIFIED, progress, report, screen, verdict
 from terminals import COLOUR, Gone, drive, drive_on_terminal
 
 from xdpcap.cli.replay_ui import ReplayUi
@@ -60,7 +60,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture
 
 
 def test_nothing_for_people_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    ui = ReplayUi(CONFIG)
+    ui = ReplayUi(OPTIONS)
     ui.verdict(verdict())
     ui.start(1000, 10.0)
     ui.tick(progress(1.0))
@@ -81,7 +81,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_replay(
     abandoned: list[object] = []
     monkeypatch.setattr("xdpcap.cli.terminal.abandon", abandoned.append)
     gone = Gone(error)
-    ui = ReplayUi(CONFIG, StderrConsole(file=gone, force_terminal=terminal, width=80, height=24))
+    ui = ReplayUi(OPTIONS, StderrConsole(file=gone, force_terminal=terminal, width=80, height=24))
     ui.verdict(verdict())
     ui.start(1000, 10.0)
     for second in range(1, 4):
@@ -95,7 +95,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_replay(
 
 SCRIPT = """
 from replay_session_facts import *
-ui = ReplayUi(replace(CONFIG, json=True))
+ui = ReplayUi(replace(OPTIONS, json=True))
 ui.verdict(verdict(warnings=[("why", "command")], queues=[(0, False)]))
 ui.start(10_000, 10.0)
 for second in range(1, 4):

@@ -98,7 +98,7 @@ def test_ticks_faster_than_the_interval_make_no_more_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "total", "to_go"),
+    ("options", "total", "to_go"),
     [
         ({}, (10_000, 20.0), "0:00:18"),  # the plan knows best
         ({}, (10_000, None), "0:00:08"),  # else by the rate
@@ -113,9 +113,9 @@ def test_ticks_faster_than_the_interval_make_no_more_lines() -> None:
     ],
 )
 def test_the_time_to_go_is_the_shortest_that_is_known(
-    config: dict[str, Any], total: tuple[int | None, float | None], to_go: str | None
+    options: dict[str, Any], total: tuple[int | None, float | None], to_go: str | None
 ) -> None:
-    with screen(**config) as shown:
+    with screen(**options) as shown:
         shown.ui.start(*total)
         shown.ui.tick(progress(2.0))
     (line,) = shown.lines

@@ -7,7 +7,7 @@ import logging
 import os
 
 import pytest
-from record_session_facts import CONFIG, account, report, screen, tick, verdict
+from record_session_facts import OPTIONS, account, report, screen, tick, verdict
 
 from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.record.startup import QueueVerdict, Spoiler
@@ -221,7 +221,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture
 
 
 def test_nothing_for_people_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    ui = TerminalUi(CONFIG)
+    ui = TerminalUi(OPTIONS)
     ui.verdict(verdict(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
     ui.start()
     tick(ui, 1.0, account())

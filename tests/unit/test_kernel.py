@@ -8,7 +8,7 @@ import pytest
 
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.session import replay_session
 
 
@@ -117,6 +117,6 @@ def test_this_kernel_has_af_xdp():
 
 def test_a_replay_names_the_kernel_that_it_needs(monkeypatch):
     pretend(monkeypatch, "5.0.21-test")
-    config = ReplayConfig(files=("web.pcap",), interface="eth1")
+    options = ReplayOptions(files=("web.pcap",), interface="eth1")
     with pytest.raises(UsageError, match=r"^replay needs Linux 5\.1 or later and this is 5\.0\.21"):
-        replay_session(config, None)
+        replay_session(options, None)

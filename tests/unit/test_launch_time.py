@@ -10,10 +10,10 @@ import pytest
 from xdpcap import net
 from xdpcap.host import kernel
 from xdpcap.net import Link
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay import launch_time
 
-CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1", launch_time=True)
+OPTIONS = ReplayOptions(files=("web.pcap",), interface="eth1", launch_time=True)
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "igc", 1000, "", 0, None, None)
 
 
@@ -27,7 +27,7 @@ def ready(monkeypatch):
 
 
 def lacking(queues=(1, 2), link=LINK, **changes):
-    return launch_time.lacking(replace(CONFIG, **changes), link, queues)
+    return launch_time.lacking(replace(OPTIONS, **changes), link, queues)
 
 
 def test_nothing_lacks_where_kernel_driver_and_queues_have_it(ready):

@@ -16,11 +16,11 @@ from option_problems import accepted, refusal_of
 
 from xdpcap.errors import UsageError
 from xdpcap.options.program_argument import ProgramFile
-from xdpcap.options.record import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordConfig
+from xdpcap.options.record import MAX_DEAD_MAN_S, MAX_SNAPLEN, RecordOptions
 from xdpcap.options.units import KIB, MIB
 from xdpcap.savefile import names
 
-GOOD = RecordConfig(interfaces=("v0",), output="captures")
+GOOD = RecordOptions(interfaces=("v0",), output="captures")
 
 
 refusal = partial(refusal_of, GOOD)
@@ -129,9 +129,9 @@ def test_a_umem_with_fewer_frames_than_its_ring_is_refused() -> None:
 def test_without_a_ring_size_the_ring_holds_all_frames_it_can(
     umem_size_bytes: int, frame_size: int, ring_size: int
 ) -> None:
-    config = replace(GOOD, umem_size_bytes=umem_size_bytes, frame_size=frame_size)
-    config.validate()
-    assert config.ring_size_for(config.frame_size or 2048) == ring_size
+    options = replace(GOOD, umem_size_bytes=umem_size_bytes, frame_size=frame_size)
+    options.validate()
+    assert options.ring_size_for(options.frame_size or 2048) == ring_size
 
 
 @pytest.mark.parametrize("size", [0, -PAGESIZE, 64 * MIB + 1, 64 * MIB - 2048])
@@ -156,12 +156,12 @@ def test_a_write_block_is_aligned_and_neither_tiny_nor_huge(size: int, use: str)
 
 
 def test_blocks_are_large_for_a_disk_and_small_for_memory_unless_one_says_otherwise() -> None:
-    config = RecordConfig(interfaces=("eth1",), output="dir")
-    assert config.blocks(disk=True) == (4 * MIB, 8)
-    assert config.blocks(disk=False) == (256 * KIB, 2)
-    chosen = replace(config, write_buffer_bytes=2 * MIB, write_buffer_count=3)
+    options = RecordOptions(interfaces=("eth1",), output="dir")
+    assert options.blocks(disk=True) == (4 * MIB, 8)
+    assert options.blocks(disk=False) == (256 * KIB, 2)
+    chosen = replace(options, write_buffer_bytes=2 * MIB, write_buffer_count=3)
     assert chosen.blocks(disk=True) == chosen.blocks(disk=False) == (2 * MIB, 3)
-    assert replace(config, write_buffer_count=4).blocks(disk=False) == (256 * KIB, 4)
+    assert replace(options, write_buffer_count=4).blocks(disk=False) == (256 * KIB, 4)
 
 
 def test_the_suggested_sizes_are_themselves_accepted() -> None:
@@ -293,24 +293,24 @@ odd_numbers = st.one_of(
     ring_size=odd_numbers, frame_size=odd_numbers, umem_size_bytes=odd_numbers, batch=odd_numbers
 )
 def test_memory_that_is_accepted_always_holds_its_rings(**memory: Any) -> None:
-    config = replace(GOOD, **memory)
+    options = replace(GOOD, **memory)
     try:
-        config.validate()
+        options.validate()
     except UsageError as error:
         assert "\n" not in str(error)
         return
-    ring_size = config.ring_size_for(config.frame_size or 2048)
+    ring_size = options.ring_size_for(options.frame_size or 2048)
     assert ring_size & (ring_size - 1) == 0
-    assert config.umem_size_bytes % config.frame_size == 0
-    assert 1 <= ring_size <= config.umem_size_bytes // config.frame_size
-    assert config.batch >= 1
+    assert options.umem_size_bytes % options.frame_size == 0
+    assert 1 <= ring_size <= options.umem_size_bytes // options.frame_size
+    assert options.batch >= 1
 
 
 @given(seconds=st.floats(allow_nan=True, allow_infinity=True))
 def test_no_float_passes_for_a_time_that_cannot_be_waited(seconds: float) -> None:
-    config = replace(GOOD, duration_s=seconds)
+    options = replace(GOOD, duration_s=seconds)
     if 0 < seconds < math.inf:
-        config.validate()
+        options.validate()
     else:
         with pytest.raises(UsageError, match="--duration"):
-            config.validate()
+            options.validate()

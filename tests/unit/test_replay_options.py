@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from option_problems import accepted, refusal_of
 
 from xdpcap.errors import UsageError
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.options.units import MIB
 
-GOOD = ReplayConfig(files=("a.pcap",), interface="v0")
+GOOD = ReplayOptions(files=("a.pcap",), interface="v0")
 TWO_SIDES = {"second_interface": "v1", "split": "10.0.0.0/8"}
 
 
@@ -291,14 +291,14 @@ odd_numbers = st.one_of(
 @settings(deadline=None)
 @given(ring_size=odd_numbers, frame_size=odd_numbers, umem_size_bytes=odd_numbers)
 def test_memory_that_is_accepted_always_holds_its_ring(**memory: Any) -> None:
-    config = replace(GOOD, **memory)
+    options = replace(GOOD, **memory)
     try:
-        config.validate()
+        options.validate()
     except UsageError as error:
         assert "\n" not in str(error)
         return
-    assert config.ring_size & (config.ring_size - 1) == 0
-    assert 1 <= config.ring_size <= config.umem_size_bytes // config.frame_size
+    assert options.ring_size & (options.ring_size - 1) == 0
+    assert 1 <= options.ring_size <= options.umem_size_bytes // options.frame_size
 
 
 @settings(deadline=None)
@@ -310,8 +310,8 @@ def test_no_text_for_vlan_map_split_or_far_end_ends_in_anything_but_a_line(text:
         {"verify": text},
         {"split": text, "second_interface": "v1"},
     ):
-        config = replace(GOOD, **changes)
+        options = replace(GOOD, **changes)
         try:
-            config.validate()
+            options.validate()
         except UsageError as error:
             assert "\n" not in str(error)

@@ -9,17 +9,17 @@ from types import SimpleNamespace
 import pytest
 
 from xdpcap.net import Link
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.batches import Reading
 from xdpcap.replay.startup_warnings import link_warnings, sending_warnings
 
-CONFIG = ReplayConfig(files=("web.pcap",), interface="eth1")
+OPTIONS = ReplayOptions(files=("web.pcap",), interface="eth1")
 LINK = Link("eth1", 3, "02:00:00:00:00:01", 1500, True, True, "", "igc", 1000, "", 0, None, None)
 
 
-def causes(packets: int = 100, queues: int = 1, *, preload: bool = True, cut: int = 0, **config):
+def causes(packets: int = 100, queues: int = 1, *, preload: bool = True, cut: int = 0, **options):
     feed = SimpleNamespace(preload=preload, reading=Reading(truncated=cut))
-    return list(sending_warnings(replace(CONFIG, **config), feed, packets, queues))
+    return list(sending_warnings(replace(OPTIONS, **options), feed, packets, queues))
 
 
 def test_a_link_without_the_other_end_loses_packets():

@@ -11,10 +11,10 @@ from option_problems import accepted, refusal_of
 
 from xdpcap.bench.rings_report import DROPS, Moment, RingSample, between, total
 from xdpcap.cli.bench import SETTINGS, bench_command
-from xdpcap.options.bench_rings import RingBenchConfig
+from xdpcap.options.bench_rings import RingBenchOptions
 
-GOOD = RingBenchConfig("eth1", "rx-drop")
-SEND = RingBenchConfig("eth1", "tx-only")
+GOOD = RingBenchOptions("eth1", "rx-drop")
+SEND = RingBenchOptions("eth1", "tx-only")
 refusal = partial(refusal_of, GOOD)
 
 
@@ -64,7 +64,7 @@ def test_an_idle_queue_has_no_figure_a_packet():
 
 
 def test_there_is_a_frame_for_each_descriptor():
-    assert RingBenchConfig("eth1", "l2fwd", ring_size=512).umem_size_bytes == 512 * 2048
+    assert RingBenchOptions("eth1", "l2fwd", ring_size=512).umem_size_bytes == 512 * 2048
     accepted(GOOD, ring_size=8, batch=8)
 
 

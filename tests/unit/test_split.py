@@ -15,7 +15,7 @@ import pytest
 from packet_builders import SYN, TCP, UDP, ip_packet, packet_set, pcap
 
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.split import open_sides, read_cache, split_files, write_cache
 
 A, B = "192.0.2.1", "198.51.100.7"
@@ -228,11 +228,11 @@ def test_a_cache_that_is_not_there_may_have_been_meant_as_a_prefix(capture: str)
 
 
 def test_a_replay_takes_its_sides_from_prefixes_or_a_cache(capture: str, cache: str) -> None:
-    config = ReplayConfig(files=(capture,), interface="v0")
-    assert open_sides(config) is None
+    options = ReplayOptions(files=(capture,), interface="v0")
+    assert open_sides(options) is None
     packets = packet_set(THERE, BACK, ip_packet(B, A, UDP, (1, 2)), THERE)
     client_first, server_first = b"\0\1\1\0", b"\1\0\0\1"
     cases = (("198.51.100.0/24", client_first), (cache, client_first), (A, server_first))
     for split, expected in cases:
-        sides = open_sides(replace(config, split=split, second_interface="v1"))
+        sides = open_sides(replace(options, split=split, second_interface="v1"))
         assert sides is not None and sides(packets) == expected

@@ -13,13 +13,13 @@ from xdpcap import net
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.net import Link, nic_clock
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.programs import timestamp_source
 from xdpcap.programs.attach import _of_a_member
 from xdpcap.programs.metadata import choices
 from xdpcap.programs.timestamp_source import DeviceTime, choose, stamping_change
 
-CONFIG = RecordConfig(interfaces=("eth1",), output="captures")
+OPTIONS = RecordOptions(interfaces=("eth1",), output="captures")
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "ice", 1000, "", 0, None, None)
 SECOND_NS = 10**9
 
@@ -58,7 +58,7 @@ def nic(monkeypatch):
 
 
 def chosen(kind: str, refusal: str | None = None):
-    return choose(replace(CONFIG, time_stamp_type=kind), LINK, refusal)
+    return choose(replace(OPTIONS, time_stamp_type=kind), LINK, refusal)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_where_the_driver_tells_no_time_nobody_is_told_why_unless_it_was_asked_f
 
 
 def test_a_nic_is_changed_only_where_its_times_are_asked_for_and_to_be_had(nic):
-    assert stamping_change(CONFIG, LINK) is None
-    asked = replace(CONFIG, time_stamp_type="adapter")
+    assert stamping_change(OPTIONS, LINK) is None
+    asked = replace(OPTIONS, time_stamp_type="adapter")
     assert isinstance(stamping_change(asked, LINK), net.ReceiveStamping)
     nic.setattr(net, "can_stamp_everything", lambda name: False)
     assert stamping_change(asked, LINK) is not None  # it is on, and stays on
@@ -116,7 +116,7 @@ def test_a_nic_is_changed_only_where_its_times_are_asked_for_and_to_be_had(nic):
 
 def test_only_a_native_build_that_the_kernel_takes_has_the_nics_times(nic):
     nic.setattr(kernel, "version", lambda: (6, 6))
-    asked = replace(CONFIG, time_stamp_type="adapter")
+    asked = replace(OPTIONS, time_stamp_type="adapter")
     (variant, found), *others = _until_refused(choices(asked, LINK, "native"), "the kernel took no")
     assert variant.asks_driver and found.driver_bits == 1 and found.time.type == "adapter"
     assert not others
@@ -124,12 +124,12 @@ def test_only_a_native_build_that_the_kernel_takes_has_the_nics_times(nic):
     with pytest.raises(UsageError, match="no driver answers a program in libxdp's dispatcher"):
         _of_a_member(asked, LINK, variant)
     # By itself the recording goes on with the next best, and says why.
-    (_, first), *others = choices(CONFIG, LINK, "native")
+    (_, first), *others = choices(OPTIONS, LINK, "native")
     assert first.time.by_device
     assert {other.time.why_host for _, other in others} == {
         "the kernel took no program for eth1 that asks its driver"
     }
-    assert "dispatcher" in _of_a_member(CONFIG, LINK, variant).time.why_host
+    assert "dispatcher" in _of_a_member(OPTIONS, LINK, variant).time.why_host
 
 
 def _until_refused(found, why: str) -> list:

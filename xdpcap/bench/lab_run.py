@@ -32,7 +32,7 @@ from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import privileges
 from xdpcap.options.bench_rings import idle_frame
 from xdpcap.options.frame_sizes import DEFAULT_FRAME
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import MIB
 from xdpcap.record.process import RecordingProcess
 from xdpcap.savefile import headers
@@ -50,7 +50,7 @@ PCAPNG_RECORD_BYTES = 76
 
 
 @dataclass(frozen=True)
-class LabBenchConfig:
+class LabBenchOptions:
     """`xdpcap bench lab`: seconds a figure, and a directory to record into."""
 
     directory: str
@@ -84,16 +84,16 @@ class Figure:
 Tell = Callable[[Figure], None]
 
 
-def lab_bench_session(config: LabBenchConfig, tell: Tell) -> dict[str, Any]:
+def lab_bench_session(options: LabBenchOptions, tell: Tell) -> dict[str, Any]:
     """Measure everything, telling each figure as it comes; all of it as a dict."""
-    config.validate()
+    options.validate()
     privileges.require(64 * MIB)
     privileges.raise_memlock()
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < 2:
         raise UsageError("one CPU to send and one to receive are needed; only one is allowed here")
     sweep()
-    bench = _Bench(config, tell, sender=cpus[0], receiver=cpus[1])
+    bench = _Bench(options, tell, sender=cpus[0], receiver=cpus[1])
     with _signals_as_exceptions():
         bench.run()
     return {"machine": machine(), "figures": [asdict(figure) for figure in bench.figures]}
@@ -130,9 +130,9 @@ def _raise(number: int, frame: object) -> None:
 
 
 class _Bench:
-    def __init__(self, config: LabBenchConfig, tell: Tell, sender: int, receiver: int) -> None:
+    def __init__(self, options: LabBenchOptions, tell: Tell, sender: int, receiver: int) -> None:
         self.figures: list[Figure] = []
-        self._config = config
+        self._options = options
         self._tell = tell
         self._sender, self._receiver = sender, receiver
 
@@ -152,7 +152,7 @@ class _Bench:
     def _places(self) -> Iterator[tuple[str, str]]:
         if os.path.isdir("/dev/shm"):
             yield "/dev/shm", "memory"
-        yield self._config.directory, "disk"
+        yield self._options.directory, "disk"
 
     def _add(self, name: str, value: float, unit: str, limit: Figure | None = None,
              note: str = "") -> Figure:  # fmt: skip
@@ -214,24 +214,24 @@ class _Bench:
     def _rx_drop(self, size: int, name: str) -> Figure:
         with Lab() as lab, self._blasting(lab, size):
             # Rings as the recorder has them.
-            config = RecordConfig(("rx0",), output="")
-            options = ("--ring-size", str(config.ring_size_for(DEFAULT_FRAME)), "--batch",
-                       str(config.batch))  # fmt: skip
-            report = self._bench("rx-drop", lab, lab.rx_ns, "rx0", self._receiver, *options)
+            options = RecordOptions(("rx0",), output="")
+            words = ("--ring-size", str(options.ring_size_for(DEFAULT_FRAME)), "--batch",
+                       str(options.batch))  # fmt: skip
+            report = self._bench("rx-drop", lab, lab.rx_ns, "rx0", self._receiver, *words)
         return self._add(name, report["pps"] / 1e6, "Mpps", note=_lost(report["packets"], report))
 
     def _tx_only(self, size: int, name: str) -> Figure:
         with Lab() as lab:
-            options = ("--packet-size", str(size))
-            report = self._bench("tx-only", lab, lab.tx_ns, "tx0", self._sender, *options)
+            words = ("--packet-size", str(size))
+            report = self._bench("tx-only", lab, lab.tx_ns, "tx0", self._sender, *words)
         return self._add(name, report["pps"] / 1e6, "Mpps")
 
     def _bench(
-        self, mode: str, lab: Lab, netns: str, interface: str, cpu: int, *options: str
+        self, mode: str, lab: Lab, netns: str, interface: str, cpu: int, *words: str
     ) -> dict[str, Any]:
         arguments = ["bench", mode, "-i", interface, "--json", "--quiet", "--cpus", str(cpu)]
-        duration = f"{self._config.duration_s:g}s"
-        out = in_netns(netns, _finished, [*arguments, "--duration", duration, *options])
+        duration = f"{self._options.duration_s:g}s"
+        out = in_netns(netns, _finished, [*arguments, "--duration", duration, *words])
         report: dict[str, Any] = json.loads(out)
         return report
 
@@ -243,7 +243,7 @@ class _Bench:
     ) -> None:
         record_bytes = -(-size // 4) * 4 + PCAPNG_RECORD_BYTES
         fits = self._room(directory) // record_bytes
-        count = min(int(drop.value * 1e6 * self._config.duration_s), fits)
+        count = min(int(drop.value * 1e6 * self._options.duration_s), fits)
         with (
             tempfile.TemporaryDirectory(prefix="xdpcap-bench-", dir=directory) as files,
             Lab() as lab,
@@ -272,7 +272,7 @@ class _Bench:
             path = Path(files, "in.pcap")
             path.write_bytes(_capture(size))
             arguments = ["replay", str(path), "-i", "tx0", "--top-speed", "--loop", "0", "--json",
-                         "--quiet", "--duration", f"{self._config.duration_s:g}s",
+                         "--quiet", "--duration", f"{self._options.duration_s:g}s",
                          "--cpus", str(self._sender)]  # fmt: skip
             report = json.loads(in_netns(lab.tx_ns, _finished, arguments))
         self._add(name, report["pps"] / 1e6, "Mpps", sent)

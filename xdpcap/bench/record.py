@@ -25,8 +25,8 @@ from xdpcap.host.stage_times import StageTimes
 from xdpcap.host.threads import end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
-from xdpcap.options.bench_record import BenchRecordConfig
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.bench_record import BenchRecordOptions
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import KIB, MIB, format_bytes
 from xdpcap.record.attachment import Attachment, require_memory
 from xdpcap.record.interface import InterfaceRecorder
@@ -41,29 +41,31 @@ LOOK_S = 0.1
 ROOM_BYTES = 512 * MIB
 
 
-def bench_record_session(config: BenchRecordConfig, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Record for `config.duration_s`, or until a signal; the report.
+def bench_record_session(
+    options: BenchRecordOptions, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Record for `options.duration_s`, or until a signal; the report.
 
     `tell` takes lines for people.  Raises XdpcapError when it can't begin; what goes wrong
     later is in the report's `problems`.
     """
-    config.validate()
+    options.validate()
     with contextlib.ExitStack() as stack:
-        measured = _simulated if config.simulates_packets else _recorded
-        return measured(config, tell, stack)
+        measured = _simulated if options.simulates_packets else _recorded
+        return measured(options, tell, stack)
 
 
 # ---------------------------------------------------------------- the files
 
 
 @contextlib.contextmanager
-def _place(config: BenchRecordConfig, tell: Callable[[str], None]) -> Iterator[str]:
+def _place(options: BenchRecordOptions, tell: Callable[[str], None]) -> Iterator[str]:
     """The directory to write files into; one of our own that goes again, unless they stay."""
-    check_directory(config.output)
-    if config.keep:
-        yield config.output
+    check_directory(options.output)
+    if options.keep:
+        yield options.output
         return
-    path = tempfile.mkdtemp(prefix="xdpcap-bench-", dir=config.output)
+    path = tempfile.mkdtemp(prefix="xdpcap-bench-", dir=options.output)
     try:
         yield path
     finally:
@@ -97,9 +99,9 @@ class _Watch:
     """Waits out the time of a measurement."""
 
     def __init__(
-        self, config: BenchRecordConfig, wakeups: Wakeups, tell: Callable[[str], None]
+        self, options: BenchRecordOptions, wakeups: Wakeups, tell: Callable[[str], None]
     ) -> None:
-        self._config = config
+        self._options = options
         self._wakeups = wakeups
         self._tell = tell
 
@@ -107,13 +109,13 @@ class _Watch:
         """Return when the time is up, after a signal, when `over` says so or room runs out."""
         begun = time.monotonic()
         while not self._wakeups.stopped and not over():
-            left_s = begun + self._config.duration_s - time.monotonic()
+            left_s = begun + self._options.duration_s - time.monotonic()
             if left_s <= 0:
                 return
             self._wakeups.wait(min(left_s, LOOK_S))
             if directory is not None and _room_bytes(directory, in_memory) < ROOM_BYTES:
                 elapsed_s = time.monotonic() - begun
-                self._tell(f"{self._config.output} is nearly full: ended after {elapsed_s:.1f} s")
+                self._tell(f"{self._options.output} is nearly full: ended after {elapsed_s:.1f} s")
                 return
 
 
@@ -130,12 +132,12 @@ def _accounts(workers: Sequence[Any]) -> list[tuple[int, StageAccount]]:
 
 
 def _simulated(
-    config: BenchRecordConfig, tell: Callable[[str], None], stack: contextlib.ExitStack
+    options: BenchRecordOptions, tell: Callable[[str], None], stack: contextlib.ExitStack
 ) -> dict[str, Any]:
-    require_memory(config.record_config(config.output), len(config.queues or (0,)))
-    directory = stack.enter_context(_place(config, tell))
+    require_memory(options.record_options(options.output), len(options.queues or (0,)))
+    directory = stack.enter_context(_place(options, tell))
     wakeups = stack.enter_context(Wakeups())
-    recorder = SimulatedRecorder(config, directory, wakeups.notify)
+    recorder = SimulatedRecorder(options, directory, wakeups.notify)
     workers = recorder.workers
     in_memory = any(worker.in_memory for worker in workers)
     try:
@@ -147,13 +149,13 @@ def _simulated(
         raise
     stack.callback(recorder.abort)
     recorder.start()
-    watch = _Watch(config, wakeups, tell)
+    watch = _Watch(options, wakeups, tell)
     watch.wait(lambda: any(worker.error for worker in workers), directory, in_memory)
     problems = recorder.stop()
     rows = [worker.account(final=True) for worker in workers]
     problems += recorder.complete()
     report = make_bench_report(
-        config, rows, _accounts(workers), files=recorder.files, problems=problems
+        options, rows, _accounts(workers), files=recorder.files, problems=problems
     )
     if recorder.hung:
         end_process(report["problems"])
@@ -166,48 +168,48 @@ def _simulated(
 
 
 def _recorded(
-    config: BenchRecordConfig, tell: Callable[[str], None], stack: contextlib.ExitStack
+    options: BenchRecordOptions, tell: Callable[[str], None], stack: contextlib.ExitStack
 ) -> dict[str, Any]:
     kernel.require((4, 18), "AF_XDP")
     kernel.require_af_xdp()
-    if config.netns is not None:
-        netns.enter(config.netns)
-    privileges.require(config.umem_size_bytes)
+    if options.netns is not None:
+        netns.enter(options.netns)
+    privileges.require(options.umem_size_bytes)
     privileges.raise_memlock()
-    link = _admit(config)
-    directory = stack.enter_context(_place(config, tell)) if config.writes else ""
-    output = _open_output(config, directory, link, tell)
+    link = _admit(options)
+    directory = stack.enter_context(_place(options, tell)) if options.writes else ""
+    output = _open_output(options, directory, link, tell)
     stack.callback(output.finish, ())
     wakeups = stack.enter_context(Wakeups())
-    recorder = _make_recorder(config.record_config(directory), link, output, wakeups, stack)
+    recorder = _make_recorder(options.record_options(directory), link, output, wakeups, stack)
     in_memory = any(worker.in_memory for worker in recorder.workers)
-    if config.writes:
+    if options.writes:
         _require_room(directory, in_memory)
     for worker in recorder.workers:
         worker.measure()
     recorder.start()
-    tell(f"measuring {link.name} for {config.duration_s:g} s; Ctrl-C ends it early")
-    watch = _Watch(config, wakeups, tell)
+    tell(f"measuring {link.name} for {options.duration_s:g} s; Ctrl-C ends it early")
+    watch = _Watch(options, wakeups, tell)
     watch.wait(lambda: bool(recorder.errors), directory or None, in_memory)
-    report = _finish(config, recorder, output)
+    report = _finish(options, recorder, output)
     if recorder.hung:
         end_process(report["problems"])
     return report
 
 
 def _open_output(
-    config: BenchRecordConfig, directory: str, link: net.Link, tell: Callable[[str], None]
+    options: BenchRecordOptions, directory: str, link: net.Link, tell: Callable[[str], None]
 ) -> DirectoryOutput | DiscardOutput:
-    queues = net.choose_queues(link.name, config.queues)
-    require_memory(config.record_config(directory), len(queues))
-    if not config.writes:
+    queues = net.choose_queues(link.name, options.queues)
+    require_memory(options.record_options(directory), len(queues))
+    if not options.writes:
         return DiscardOutput()
     sources = [(link.name, queue) for queue in queues]
-    return DirectoryOutput(config.record_config(directory), sources, tell)
+    return DirectoryOutput(options.record_options(directory), sources, tell)
 
 
 def _make_recorder(
-    config: RecordConfig,
+    options: RecordOptions,
     link: net.Link,
     output: DirectoryOutput | DiscardOutput,
     wakeups: Wakeups,
@@ -215,31 +217,31 @@ def _make_recorder(
 ) -> InterfaceRecorder:
     # Read before attaching: virtio_net shows more queues while a program is on.
     queue_count = net.rx_queue_count(link.name)
-    queues = net.choose_queues(link.name, config.queues)
+    queues = net.choose_queues(link.name, options.queues)
     stack.enter_context(net.Promiscuous(link.name))
-    attachment = Attachment(config, link, queues, queue_count)
+    attachment = Attachment(options, link, queues, queue_count)
     stack.callback(attachment.close)
     if isinstance(output, DirectoryOutput):
         output.describe([Described(link, attachment.comments, attachment.tsoffset_s)])
-    recorder = InterfaceRecorder(config, attachment, 0, output, limit=None, notify=wakeups.notify)
+    recorder = InterfaceRecorder(options, attachment, 0, output, limit=None, notify=wakeups.notify)
     # Unwound before the attachment is: a worker must not outlive its rings.
     stack.callback(recorder.abort)
     return recorder
 
 
-def _admit(config: BenchRecordConfig) -> net.Link:
+def _admit(options: BenchRecordOptions) -> net.Link:
     """The interface, unless recording it would do harm."""
-    link = net.get_link(config.interface)
-    if not config.force:
+    link = net.get_link(options.interface)
+    if not options.force:
         reason = net.refusal(link.name)
         if reason is not None:
             raise UsageError(reason)
-    net.require_up(link, config.netns)
+    net.require_up(link, options.netns)
     return link
 
 
 def _finish(
-    config: BenchRecordConfig,
+    options: BenchRecordOptions,
     recorder: InterfaceRecorder,
     output: DirectoryOutput | DiscardOutput,
 ) -> dict[str, Any]:
@@ -251,4 +253,4 @@ def _finish(
     accounts = _accounts(workers)
     recorder.close()
     problems += output.finish(rows)
-    return make_bench_report(config, rows, accounts, files=list(output.files), problems=problems)
+    return make_bench_report(options, rows, accounts, files=list(output.files), problems=problems)

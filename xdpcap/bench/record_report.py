@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xdpcap.bench.stages import StageAccount, busiest, together
-from xdpcap.options.bench_record import BenchRecordConfig, format_sizes
+from xdpcap.options.bench_record import BenchRecordOptions, format_sizes
 from xdpcap.record.ledger import QueueAccount, reported_total, total
 from xdpcap.replay.startup import WIRE_OVERHEAD_BYTES
 
@@ -24,7 +24,7 @@ STAGES = {
 
 
 def make_bench_report(
-    config: BenchRecordConfig,
+    options: BenchRecordOptions,
     rows: Sequence[QueueAccount],
     accounts: Sequence[tuple[int, StageAccount]],
     *,
@@ -39,10 +39,10 @@ def make_bench_report(
     worst = busiest(every)
     written = summary.bytes_to_disk
     return {
-        "simulate": config.simulate,
-        "interface": config.interface or None,
-        "format": config.format,
-        "sizes": format_sizes(config.mix) if config.simulates_packets else None,
+        "simulate": options.simulate,
+        "interface": options.interface or None,
+        "format": options.format,
+        "sizes": format_sizes(options.mix) if options.simulates_packets else None,
         "attach_mode": summary.attach_mode,
         "zero_copy": summary.zero_copy,
         "seconds": seconds,
@@ -62,7 +62,7 @@ def make_bench_report(
         ],
         "limit": worst.limit,
         "why": _why(worst, summary),
-        "files": [dict(file) for file in files] if config.keep else [],
+        "files": [dict(file) for file in files] if options.keep else [],
         "problems": list(problems),
     }
 

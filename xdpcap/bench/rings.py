@@ -17,7 +17,7 @@ from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
 from xdpcap.host.threads import ThreadGroup
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
-from xdpcap.options.bench_rings import RingBenchConfig, idle_frame
+from xdpcap.options.bench_rings import RingBenchOptions, idle_frame
 from xdpcap.record.attachment import Attachment
 from xdpcap.replay.attachment import TxAttachment
 from xdpcap.rings.xsk import Xsk
@@ -30,40 +30,40 @@ class RingBenchUi(Protocol):
     def tick(self, now: RingRate, elapsed_s: float) -> None: ...
 
 
-def ring_bench_session(config: RingBenchConfig, ui: RingBenchUi) -> dict[str, Any]:
-    """Run the loops for `config.duration_s`, or until a signal; the report.
+def ring_bench_session(options: RingBenchOptions, ui: RingBenchUi) -> dict[str, Any]:
+    """Run the loops for `options.duration_s`, or until a signal; the report.
 
     Raises XdpcapError when it can't begin or a loop fails.
     """
-    config.validate()
-    kernel.require((5, 1) if config.sends else (4, 18), f"bench {config.mode}")
+    options.validate()
+    kernel.require((5, 1) if options.sends else (4, 18), f"bench {options.mode}")
     kernel.require_af_xdp()
     with contextlib.ExitStack() as stack:
-        return _Session(config, ui, stack).run()
+        return _Session(options, ui, stack).run()
 
 
 class _Loop:
     """One queue's loop in its thread, one of `threads`."""
 
     def __init__(
-        self, config: RingBenchConfig, xsk: Xsk, cpu: int | None, threads: ThreadGroup
+        self, options: RingBenchOptions, xsk: Xsk, cpu: int | None, threads: ThreadGroup
     ) -> None:
-        frame = idle_frame(config.packet_size) if config.mode == "tx-only" else None
+        frame = idle_frame(options.packet_size) if options.mode == "tx-only" else None
         self.xsk = xsk
         self.queue = int(xsk.queue)
         self.error: XdpcapError | None = None
         self._loop = RingLoop(
             xsk,
-            config.mode,
-            batch=config.batch,
-            busy_poll=config.busy_poll,
-            pauses=config.wait == "pause",
+            options.mode,
+            batch=options.batch,
+            busy_poll=options.busy_poll,
+            pauses=options.wait == "pause",
             frame=frame,
         )
         self._cpu = cpu
-        self._where = f"{config.interface} queue {self.queue}"
+        self._where = f"{options.interface} queue {self.queue}"
         self._thread = threads.add(
-            f"{config.mode}-{self.queue}", self._main, stop=self._request_stop, failed=self._fail
+            f"{options.mode}-{self.queue}", self._main, stop=self._request_stop, failed=self._fail
         )
         # A thread's clock is gone with it: it waits until its last reading has been taken.
         self._read = threading.Event()
@@ -104,21 +104,21 @@ class _Loop:
 
 class _Session:
     def __init__(
-        self, config: RingBenchConfig, ui: RingBenchUi, stack: contextlib.ExitStack
+        self, options: RingBenchOptions, ui: RingBenchUi, stack: contextlib.ExitStack
     ) -> None:
-        self._config = config
+        self._options = options
         self._ui = ui
         self._stack = stack
         self._loops: list[_Loop] = []
 
     def run(self) -> dict[str, Any]:
-        config = self._config
-        if config.netns is not None:
-            netns.enter(config.netns)
-        privileges.require(config.umem_size_bytes)
+        options = self._options
+        if options.netns is not None:
+            netns.enter(options.netns)
+        privileges.require(options.umem_size_bytes)
         privileges.raise_memlock()
         link = self._admit()
-        queues = net.choose_queues(link.name, config.queues)
+        queues = net.choose_queues(link.name, options.queues)
         wakeups = self._stack.enter_context(Wakeups())
         attachment = self._attach(link, queues)
         about = self._about(link, attachment)
@@ -126,8 +126,8 @@ class _Session:
         # Unwound before the attachment is: a loop must not outlive its rings.
         threads = ThreadGroup(wakeups.notify)
         for number, xsk in enumerate(attachment.xsks.values()):
-            cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
-            loop = _Loop(config, xsk, cpu, threads)
+            cpu = options.cpus[number % len(options.cpus)] if options.cpus else None
+            loop = _Loop(options, xsk, cpu, threads)
             self._stack.callback(loop.close)
             self._loops.append(loop)
         self._stack.callback(threads.close)
@@ -137,42 +137,42 @@ class _Session:
         return self._measure(wakeups, about)
 
     def _admit(self) -> net.Link:
-        config = self._config
-        link = net.get_link(config.interface)
-        if not config.force:
+        options = self._options
+        link = net.get_link(options.interface)
+        if not options.force:
             reason = (
                 net.refusal(link.name)
-                if config.receives
+                if options.receives
                 else net.refusal(link.name, because=net.SENDING)
             )
             if reason is not None:
                 raise UsageError(reason)
-        net.require_up(link, config.netns)
+        net.require_up(link, options.netns)
         return link
 
     def _attach(self, link: net.Link, queues: tuple[int, ...]) -> Attachment | TxAttachment:
-        config = self._config
+        options = self._options
         attachment: Attachment | TxAttachment
-        if config.receives:
+        if options.receives:
             attachment = Attachment(
-                config.record_config,
+                options.record_options,
                 link,
                 queues,
                 net.rx_queue_count(link.name),
-                tx_size=config.ring_size if config.sends else 0,
-                need_wakeup=config.need_wakeup,
+                tx_size=options.ring_size if options.sends else 0,
+                need_wakeup=options.need_wakeup,
             )
         else:
             attachment = TxAttachment(
-                config.replay_config, link, queues, need_wakeup=config.need_wakeup
+                options.replay_options, link, queues, need_wakeup=options.need_wakeup
             )
         self._stack.callback(attachment.close)
         return attachment
 
     def _about(self, link: net.Link, attachment: Attachment | TxAttachment) -> dict[str, Any]:
-        config = self._config
+        options = self._options
         return {
-            "mode": config.mode,
+            "mode": options.mode,
             "interface": link.name,
             "driver": link.driver,
             "kernel": os.uname().release,
@@ -180,10 +180,10 @@ class _Session:
             "zero_copy": all(xsk.zero_copy for xsk in attachment.xsks.values()),
             "frame_size": attachment.frame_size,
             "ring_size": attachment.ring_size,
-            "batch": config.batch,
-            "wait": config.wait,
-            "busy_poll": config.busy_poll,
-            "need_wakeup": config.need_wakeup,
+            "batch": options.batch,
+            "wait": options.wait,
+            "busy_poll": options.busy_poll,
+            "need_wakeup": options.need_wakeup,
         }
 
     # -- measuring ------------------------------------------------------------------------
@@ -193,20 +193,20 @@ class _Session:
         return Moment(time.monotonic(), machine_busy_s(), rows)
 
     def _measure(self, wakeups: Wakeups, about: dict[str, Any]) -> dict[str, Any]:
-        config = self._config
+        options = self._options
         first = last = self._moment()
-        end_s = first.at_s + config.duration_s
+        end_s = first.at_s + options.duration_s
         while not wakeups.stopped and not any(loop.ended.is_set() for loop in self._loops):
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 break
-            wakeups.wait(min(config.interval_s, left_s))
+            wakeups.wait(min(options.interval_s, left_s))
             now = self._moment()
-            rates = [rate for _, rate in between(last, now, config.ring_size)]
+            rates = [rate for _, rate in between(last, now, options.ring_size)]
             self._ui.tick(total(rates), now.at_s - first.at_s)
             last = now
         self._raise_failure()
-        rows = between(first, last, config.ring_size)
+        rows = between(first, last, options.ring_size)
         whole = total([rate for _, rate in rows])
         busy_s = last.machine_busy_s - first.machine_busy_s
         return {

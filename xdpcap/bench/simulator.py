@@ -13,7 +13,7 @@ from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.errors import explain
 from xdpcap.host.stage_times import StageTimes
 from xdpcap.host.threads import ThreadGroup
-from xdpcap.options.bench_record import BenchRecordConfig, Sizes
+from xdpcap.options.bench_record import BenchRecordOptions, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.packets import build
 from xdpcap.record import capture
@@ -59,7 +59,7 @@ class SimulatedWorker:
 
     def __init__(
         self,
-        config: BenchRecordConfig,
+        options: BenchRecordOptions,
         queue: int,
         chain: FileChain,
         *,
@@ -70,7 +70,7 @@ class SimulatedWorker:
         self.stages = StageTimes()
         self.error: str | None = None
         self.disk_stuck = False
-        self._config = config.record_config(config.output)
+        self._options = options.record_options(options.output)
         self._chain = chain
         self._cpu = cpu
         self._notify = notify
@@ -78,20 +78,20 @@ class SimulatedWorker:
         assert chain.sink is not None
         self._sink = chain.sink
         self._sink.measure(self.stages)
-        frame_size = chosen_frame(config.frame_size)
+        frame_size = chosen_frame(options.frame_size)
         self._simulation = Simulation(
             self._sink,
-            [(size, header(size)) for size in spread(config.mix)],
-            format=config.format,
+            [(size, header(size)) for size in spread(options.mix)],
+            format=options.format,
             queue=queue,
-            ring_size=self._config.ring_size_for(frame_size),
+            ring_size=self._options.ring_size_for(frame_size),
             frame_size=frame_size,
         )
         chain.account = self.account
-        self.name = f"{config.source}-q{queue}"
+        self.name = f"{options.source}-q{queue}"
 
     def _make_sink(self, mode: str) -> FileSink:
-        size, count = self._config.blocks(disk=mode in ("direct", "buffered"))
+        size, count = self._options.blocks(disk=mode in ("direct", "buffered"))
         return FileSink(size, count, mode)
 
     @property
@@ -105,7 +105,7 @@ class SimulatedWorker:
 
     def account(self, *, final: bool = False) -> QueueAccount:
         """This queue's row of the ledger."""
-        row = QueueAccount(self._config.interfaces[0], self.queue)
+        row = QueueAccount(self._options.interfaces[0], self.queue)
         row.written, row.bytes_written, row.write_dropped, row.bytes_to_disk = self._sink.counters
         row.received = self._simulation.received
         row.bytes_received = self._simulation.received_bytes
@@ -168,10 +168,12 @@ class SimulatedRecorder:
     hung = False
 
     def __init__(
-        self, config: BenchRecordConfig, directory: str, notify: Callable[[], None]
+        self, options: BenchRecordOptions, directory: str, notify: Callable[[], None]
     ) -> None:
-        self._config = config
-        self._names = NameTemplate(config.record_config(directory).name_template, ext=config.format)
+        self._options = options
+        self._names = NameTemplate(
+            options.record_options(directory).name_template, ext=options.format
+        )
         self._directory = Directory(directory, report=self._report)
         self._closer = Closer(self._directory)
         self._told: list[str] = []
@@ -179,10 +181,10 @@ class SimulatedRecorder:
         self.workers: list[SimulatedWorker] = []
         self._threads = ThreadGroup(notify)
         try:
-            for number, queue in enumerate(config.queues or (0,)):
-                cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+            for number, queue in enumerate(options.queues or (0,)):
+                cpu = options.cpus[number % len(options.cpus)] if options.cpus else None
                 chain = self._chain(queue)
-                worker = SimulatedWorker(config, queue, chain, cpu=cpu, notify=notify)
+                worker = SimulatedWorker(options, queue, chain, cpu=cpu, notify=notify)
                 self.workers.append(worker)
                 self._threads.add(
                     worker.name, worker.run, stop=worker.request_stop, failed=worker.fail
@@ -197,13 +199,13 @@ class SimulatedRecorder:
         self._told.append(text)
 
     def _chain(self, queue: int) -> FileChain:
-        config = self._config
+        options = self._options
         return FileChain(
             self._directory,
             self._closer,
-            make_name=lambda start_ns, n: self._names.render(config.source, queue, start_ns, n),
-            header=_file_header(config),
-            with_statistics=config.format == "pcapng",
+            make_name=lambda start_ns, n: self._names.render(options.source, queue, start_ns, n),
+            header=_file_header(options),
+            with_statistics=options.format == "pcapng",
             limit=None,
         )
 
@@ -240,10 +242,10 @@ class SimulatedRecorder:
         ]
 
 
-def _file_header(config: BenchRecordConfig) -> bytes:
-    if config.format == "pcap":
+def _file_header(options: BenchRecordOptions) -> bytes:
+    if options.format == "pcap":
         return headers.pcap_header(0)
     section = headers.section_header(
         headers.host_hardware(), headers.host_os(), headers.APPLICATION
     )
-    return section + headers.interface_block(snaplen=0, name=config.source, comments=[COMMENT])
+    return section + headers.interface_block(snaplen=0, name=options.source, comments=[COMMENT])

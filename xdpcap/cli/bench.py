@@ -26,7 +26,7 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError, XdpcapError
-from xdpcap.options.bench_rings import WAITS, RingBenchConfig
+from xdpcap.options.bench_rings import WAITS, RingBenchOptions
 from xdpcap.options.checks import ATTACH_MODES, ZERO_COPY_MODES
 from xdpcap.options.sweep import Dimension, as_csv, combinations, parse_sweep
 from xdpcap.options.units import parse_size
@@ -73,7 +73,7 @@ SETTINGS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "wait": ("wait", str),
 }
 
-_section = partial(section, RingBenchConfig)
+_section = partial(section, RingBenchOptions)
 
 
 @click.group("bench", context_settings=CONTEXT_SETTINGS)
@@ -160,18 +160,18 @@ def _command(mode: str) -> click.Command:
     @click.argument("more", nargs=-1, metavar="")
     @_sections(mode)
     def command(
-        more: tuple[str, ...], sweep: tuple[str, ...], csv: str, plot: str | None, **options: Any
+        more: tuple[str, ...], sweep: tuple[str, ...], csv: str, plot: str | None, **values: Any
     ) -> None:
-        config = RingBenchConfig(mode=mode, **options)
+        options = RingBenchOptions(mode=mode, **values)
         # The shell makes words of `--sweep batch=16,64 frame-size=2048,4096`.
         if more and not sweep:
             raise UsageError(f"{more[0]}: no such argument; settings to vary follow --sweep")
         if sweep:
-            _sweep(config, parse_sweep([*sweep, *more], SETTINGS), csv, plot)
+            _sweep(options, parse_sweep([*sweep, *more], SETTINGS), csv, plot)
         else:
             if plot is not None:
                 raise UsageError("--plot: there is one result only; add --sweep")
-            _measure(config)
+            _measure(options)
 
     return command
 
@@ -182,35 +182,35 @@ bench_command.add_command(bench_record_command)
 bench_command.add_command(bench_lab_command)
 
 
-def _ui(config: RingBenchConfig) -> Any:
+def _ui(options: RingBenchOptions) -> Any:
     from xdpcap.cli.ring_bench_view import RingBenchUi
 
-    return RingBenchUi(Console(stderr=True), quiet=config.quiet)
+    return RingBenchUi(Console(stderr=True), quiet=options.quiet)
 
 
-def _measure(config: RingBenchConfig) -> None:
+def _measure(options: RingBenchOptions) -> None:
     # Imported here: --help and a usage error do not need the compiled modules.
     from xdpcap.bench.rings import ring_bench_session
     from xdpcap.cli.ring_bench_view import opening, result_console, result_table, summary_line
 
-    report = ring_bench_session(config, _ui(config))
-    if config.json:
+    report = ring_bench_session(options, _ui(options))
+    if options.json:
         emit(json.dumps(report) + "\n")
         return
     console = result_console()
-    if config.quiet:
+    if options.quiet:
         console.print(opening(report), highlight=False, markup=False, soft_wrap=True)
     console.print(result_table(report))
     console.print(summary_line(report), highlight=False, markup=False)
 
 
 def _sweep(
-    config: RingBenchConfig, dimensions: list[Dimension], csv: str, plot: str | None
+    options: RingBenchOptions, dimensions: list[Dimension], csv: str, plot: str | None
 ) -> None:
     from xdpcap.bench.rings import ring_bench_session
     from xdpcap.cli.ring_bench_view import result_console, sweep_table
 
-    runs = [(words, replace(config, **fields)) for words, fields in combinations(dimensions)]
+    runs = [(words, replace(options, **fields)) for words, fields in combinations(dimensions)]
     # All of them are looked at before the first one takes its time.
     for _, one in runs:
         one.validate()
@@ -220,7 +220,7 @@ def _sweep(
         check_plot(plot)
     if not Path(csv).parent.is_dir():
         raise UsageError(f"--csv {csv}: there is no such directory; make it first")
-    ui = _ui(config)
+    ui = _ui(options)
     rows: list[tuple[tuple[str, ...], dict[str, Any]]] = []
     for words, one in runs:
         report = ring_bench_session(one, ui)
@@ -234,12 +234,12 @@ def _sweep(
     if plot is not None:
         from xdpcap.bench.sweep_plot import plot as draw
 
-        draw(plot, f"{config.mode} on {config.interface}", dimensions, rows)
-    if config.json:
+        draw(plot, f"{options.mode} on {options.interface}", dimensions, rows)
+    if options.json:
         names = [dimension.name for dimension in dimensions]
         found = [{"sweep": dict(zip(names, words, strict=True)), **row} for words, row in rows]
         emit(json.dumps(found) + "\n")
     else:
         result_console().print(sweep_table(dimensions, rows))
-    if not config.quiet:
+    if not options.quiet:
         click.echo(f"written to {csv}" + (f" and {plot}" if plot else ""), err=True)

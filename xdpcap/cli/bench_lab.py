@@ -55,14 +55,14 @@ def bench_lab_command(directory: str | None, duration_s: float, as_json: bool) -
     packet; a NIC with zero-copy is faster.
     """
     # Imported here: --help and a usage error do not need the compiled modules.
-    from xdpcap.bench.lab_run import LabBenchConfig, lab_bench_session, machine
+    from xdpcap.bench.lab_run import LabBenchOptions, lab_bench_session, machine
 
     # Looked up only now: it is tried by writing, and a full disk must not keep --help away.
-    config = LabBenchConfig(directory or _temporary(), duration_s)
-    config.validate()
+    options = LabBenchOptions(directory or _temporary(), duration_s)
+    options.validate()
     if not as_json:
         emit("\n".join(_machine_lines(machine())) + "\n\n")
-    found = lab_bench_session(config, lambda figure: None if as_json else emit(_line(figure)))
+    found = lab_bench_session(options, lambda figure: None if as_json else emit(_line(figure)))
     if as_json:
         emit(json.dumps(found) + "\n")
 

@@ -25,7 +25,7 @@ from xdpcap.cli.streams import complain, emit
 from xdpcap.options.bench_record import (
     IMIX,
     SIMULATIONS,
-    BenchRecordConfig,
+    BenchRecordOptions,
     format_sizes,
     parse_sizes,
 )
@@ -47,7 +47,7 @@ MIX = Quantity("sizes", parse_sizes)
 BUSY_ROWS = {"peek": "peek", "encode": "encode + copy", "submit": "submit", "kernel": "kernel"}
 WAIT_ROWS = {"disk": "waiting for the disk", "idle": "waiting for packets"}
 
-_section = partial(section, BenchRecordConfig)
+_section = partial(section, BenchRecordOptions)
 
 
 @click.command(
@@ -107,19 +107,19 @@ _section = partial(section, BenchRecordConfig)
     ),
     ("json", ("--json",), "Print the result as a JSON object.", FLAG),
 )  # fmt: skip
-def bench_record_command(**options: Any) -> None:
+def bench_record_command(**values: Any) -> None:
     """Record for some seconds and account for the time of each packet.
 
     The result names what limits: a stage of the worker's own work, the disk,
     or whoever sends. Files are removed afterwards.
     """
-    config = BenchRecordConfig(**options)
-    config.validate()
+    options = BenchRecordOptions(**values)
+    options.validate()
     # Imported here: --help and a usage error do not need the compiled modules.
     from xdpcap.bench.record import bench_record_session
 
-    report = bench_record_session(config, complain)
-    emit(json.dumps(report) + "\n" if config.json else "\n".join(view(report)) + "\n")
+    report = bench_record_session(options, complain)
+    emit(json.dumps(report) + "\n" if options.json else "\n".join(view(report)) + "\n")
     for problem in dict.fromkeys(report["problems"]):
         complain(problem)
     raise SystemExit(1 if report["problems"] else 0)

@@ -18,7 +18,7 @@ from xdpcap.cli.options import (
 )
 from xdpcap.cli.streams import complain, emit, remark
 from xdpcap.errors import UsageError
-from xdpcap.options.dump import TIME_STYLES, DumpConfig
+from xdpcap.options.dump import TIME_STYLES, DumpOptions
 from xdpcap.record.ledger import QueueAccount
 
 EXAMPLES = """\b
@@ -58,7 +58,7 @@ COUNTED: dict[str, Any] = {"count": True, "default": 0}
     ("count", ("-c", "--count"), "Stop after so many packets.", takes(COUNT)),
 )
 @section(
-    DumpConfig,
+    DumpOptions,
     "On an interface",
     ("snaplen", ("-s", "--snaplen"), "Bytes looked at of each packet; 0 for all.", takes(BYTES)),
     ("queues", ("--queues",), "Receive queues, such as 0,2-3; all without it.", takes(NUMBERS)),
@@ -92,38 +92,38 @@ COUNTED: dict[str, Any] = {"count": True, "default": 0}
      {**takes(click.Choice(TIME_STYLES), "STYLE"), "default": None}),
     ("nanoseconds", ("--nano",), "Nine digits behind the point instead of six.", FLAG),
 )  # fmt: skip
-def dump_command(words: tuple[str, ...], **options: Any) -> None:
+def dump_command(words: tuple[str, ...], **values: Any) -> None:
     """Print a line for each packet that arrives on an interface, of a capture file, or of a
     directory's files in order of time.
 
     EXPR is a filter as tcpdump takes it (pcap-filter(7)). Without -i the first word names
     what to look at. Looking at an interface takes no packet away from the host.
     """
-    config = as_config(words, **options)
-    config.validate()
+    options = dump_options(words, **values)
+    options.validate()
     # Imported here: --help and a usage error do not need the compiled modules.
     from xdpcap.inspect.dump import dump_session
 
-    raise SystemExit(dump_session(config, emit, complain, _sum_up))
+    raise SystemExit(dump_session(options, emit, complain, _sum_up))
 
 
-def as_config(
-    words: tuple[str, ...], *, x: int, X: int, t: int, time_style: str | None, **options: Any
-) -> DumpConfig:
-    """The configuration that the options stand for."""
-    if not options["sources"] and words:
-        options["sources"], words = words[:1], words[1:]
+def dump_options(
+    words: tuple[str, ...], *, x: int, X: int, t: int, time_style: str | None, **values: Any
+) -> DumpOptions:
+    """What the command line asks for."""
+    if not values["sources"] and words:
+        values["sources"], words = words[:1], words[1:]
     if x and X:
         raise UsageError("-x and -X: the bytes are printed once; choose one")
     if t and time_style is not None:
         raise UsageError(f"-{'t' * t} and --time: one says how times are printed; choose one")
     if t >= len(T_STYLES):
         raise UsageError(f"-{'t' * t}: no such format of times; the last is -ttttt")
-    return DumpConfig(
+    return DumpOptions(
         expression=" ".join(words),
         hexdump="x" * min(x, 2) or "X" * min(X, 2),
         time_style=time_style or T_STYLES[t],
-        **options,
+        **values,
     )
 
 

@@ -1,4 +1,4 @@
-"""`xdpcap record`: every option of a recording, into one `RecordConfig`."""
+"""`xdpcap record`: every option of a recording, into one `RecordOptions`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from xdpcap.options.record import (
     SAMPLES,
     TIME_STAMP_TYPES,
     UNMATCHED,
-    RecordConfig,
+    RecordOptions,
 )
 
 EXAMPLES = """\b
@@ -55,7 +55,7 @@ Examples:
 """
 
 
-_section = partial(section, RecordConfig)
+_section = partial(section, RecordOptions)
 
 
 @click.command(
@@ -321,7 +321,7 @@ _section = partial(section, RecordConfig)
 )
 @click.argument("expression", nargs=-1, metavar="[EXPRESSION]...")
 def record_command(
-    expression: tuple[str, ...], filter: str | None, filter_file: str | None, **options: Any
+    expression: tuple[str, ...], filter: str | None, filter_file: str | None, **values: Any
 ) -> None:
     """Record every packet that arrives on an interface into capture files.
 
@@ -331,35 +331,35 @@ def record_command(
     Each receive queue has its own worker and its own chain of files. Packets
     that could not be kept are counted at the place where they were lost.
     """
-    config = config_of(expression, filter, filter_file, **options)
-    _check(config)
+    options = record_options(expression, filter, filter_file, **values)
+    _check(options)
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.record_ui import TerminalUi
     from xdpcap.cli.terminal import run_to_exit
     from xdpcap.record.session import record_session
 
-    ui = TerminalUi(config)
-    run_to_exit(ui, lambda: record_session(config, ui))
+    ui = TerminalUi(options)
+    run_to_exit(ui, lambda: record_session(options, ui))
 
 
-def config_of(
+def record_options(
     expression: tuple[str, ...] = (),
     filter: str | None = None,
     filter_file: str | None = None,
-    **options: Any,
-) -> RecordConfig:
+    **values: Any,
+) -> RecordOptions:
     """What the command line asks for; UsageError for an expression that is given twice."""
-    options["interfaces"], options["bpf"] = sources(options["interfaces"], options["bpf"])
-    return RecordConfig(filter=given_expression(expression, filter, filter_file), **options)
+    values["interfaces"], values["bpf"] = sources(values["interfaces"], values["bpf"])
+    return RecordOptions(filter=given_expression(expression, filter, filter_file), **values)
 
 
-def _check(config: RecordConfig) -> None:
+def _check(options: RecordOptions) -> None:
     """What can be refused before anything is opened, as `UsageError`."""
-    config.validate()
-    if not config.to_stdout:
+    options.validate()
+    if not options.to_stdout:
         from xdpcap.savefile.names import NameTemplate
 
-        NameTemplate(config.name_template, ext=config.format)
+        NameTemplate(options.name_template, ext=options.format)
     elif sys.stdout.isatty():
         raise UsageError(
             "-o -: standard output is a terminal, packets would garble it; "

@@ -17,24 +17,24 @@ from xdpcap.cli.record_closing import closing_view, loss_lines
 from xdpcap.cli.record_live import LOSSES, Moment, live_view
 from xdpcap.cli.record_opening import verdict_lines
 from xdpcap.cli.terminal import SessionTerminal, survives
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import format_grouped, format_scaled
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.record.startup import Verdict
 
 
 class TerminalUi(SessionTerminal):
-    """What a recording tells, shown as `config` wants it."""
+    """What a recording tells, shown as `options` wants it."""
 
-    def __init__(self, config: RecordConfig, console: Console | None = None) -> None:
-        super().__init__(config, console)
+    def __init__(self, options: RecordOptions, console: Console | None = None) -> None:
+        super().__init__(options, console)
         self._meter = RateMeter()
         self._losses: dict[tuple[Key, str], int] = {}
 
     @survives
     def verdict(self, verdict: Verdict) -> None:
         """Show what was granted; with --quiet only what will spoil the capture."""
-        if self._options.quiet:
+        if self._report_options.quiet:
             for why, command in verdict.spoilers:
                 self.message(f"{verdict.interface}: {why}; {command}")
             return
@@ -69,9 +69,9 @@ class TerminalUi(SessionTerminal):
     def finish(self, report: dict[str, Any]) -> None:
         """The final report: for people on standard error, or with --json on standard output."""
         self._stop_live()
-        if self._options.json:
+        if self._report_options.json:
             self._emit_json(report)
-        elif self._options.quiet:
+        elif self._report_options.quiet:
             for line in loss_lines(report["total"]):
                 self.message(f"packets lost, {line}")
         else:

@@ -1,4 +1,4 @@
-"""`xdpcap replay`: every option of a replay, into one `ReplayConfig`."""
+"""`xdpcap replay`: every option of a replay, into one `ReplayOptions`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xdpcap.cli.options import (
 from xdpcap.errors import UsageError
 from xdpcap.options.addresses import format_mac, parse_mac
 from xdpcap.options.checks import ZERO_COPY_MODES
-from xdpcap.options.replay import ATTACH_MODES, TIMERS, ReplayConfig
+from xdpcap.options.replay import ATTACH_MODES, TIMERS, ReplayOptions
 from xdpcap.options.times import parse_instant
 from xdpcap.options.units import parse_decimal
 
@@ -51,7 +51,7 @@ MAC = Quantity("mac", parse_mac, format_mac)
 RATE = Quantity("rate", parse_decimal)
 MOMENT = Quantity("moment", lambda text: parse_instant(text, time.time_ns()))
 
-_section = partial(section, ReplayConfig)
+_section = partial(section, ReplayOptions)
 
 
 @click.command(
@@ -240,21 +240,21 @@ _section = partial(section, ReplayConfig)
     ("quiet", ("-q", "--quiet"), "Only warnings, errors and differences.", FLAG),
     ("json", ("--json",), "Print the final report as a JSON object on standard output.", FLAG),
 )
-def replay_command(**options: Any) -> None:
+def replay_command(**values: Any) -> None:
     """Send what capture files hold out of an interface, byte for byte.
 
     Each packet leaves at its recorded time, counted from the first one. pcap
     and pcapng files are read in the order given, compressed by gzip or zstd
     or not; - is standard input.
     """
-    config = ReplayConfig(**options)
-    config.validate()
-    if config.from_stdin and sys.stdin is not None and sys.stdin.isatty():
+    options = ReplayOptions(**values)
+    options.validate()
+    if options.from_stdin and sys.stdin is not None and sys.stdin.isatty():
         raise UsageError("-: standard input is a terminal; pipe a capture into it, or name a file")
     # Imported here: --help and a usage error need neither the compiled modules nor a terminal UI.
     from xdpcap.cli.replay_ui import ReplayUi
     from xdpcap.cli.terminal import run_to_exit
     from xdpcap.replay.session import replay_session
 
-    ui = ReplayUi(config)
-    run_to_exit(ui, lambda: replay_session(config, ui))
+    ui = ReplayUi(options)
+    run_to_exit(ui, lambda: replay_session(options, ui))

@@ -26,7 +26,7 @@ from xdpcap.cli.replay_view import (
     skipped_lines,
 )
 from xdpcap.cli.terminal import SessionTerminal, survives
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.options.units import format_duration
 from xdpcap.replay.report import Progress
 from xdpcap.replay.startup import ReplayVerdict
@@ -35,18 +35,18 @@ NOTHING = Progress(sent=0, bytes=0, elapsed_s=0.0, late=0, queues=0)
 
 
 class ReplayUi(SessionTerminal):
-    """What a replay tells, shown as `config` wants it."""
+    """What a replay tells, shown as `options` wants it."""
 
-    def __init__(self, config: ReplayConfig, console: Console | None = None) -> None:
-        super().__init__(config, console)
-        self._config = config
+    def __init__(self, options: ReplayOptions, console: Console | None = None) -> None:
+        super().__init__(options, console)
+        self._options = options
         self._goal = Goal()
         self._before = NOTHING
 
     @survives
     def verdict(self, verdict: ReplayVerdict) -> None:
         """Show what was granted; with --quiet only what will go wrong."""
-        if self._config.quiet:
+        if self._options.quiet:
             for why, command in verdict.warnings:
                 way_out = f"; {command}" if command else ""
                 self.message(f"{verdict.interface}: {why}{way_out}")
@@ -69,7 +69,7 @@ class ReplayUi(SessionTerminal):
         pace = pace_between(self._before, progress)
         self._before = progress
         if self._live is None:
-            names = (self._config.interface, self._config.second_interface)
+            names = (self._options.interface, self._options.second_interface)
             interfaces = ", ".join(name for name in names if name is not None)
             self._print_line(Text(progress_line(interfaces, progress, pace, self._goal)))
         else:
@@ -78,16 +78,16 @@ class ReplayUi(SessionTerminal):
     def finish(self, report: dict[str, Any]) -> None:
         """The final report: for people on standard error, or with --json on standard output."""
         self._stop_live()
-        if self._config.json:
+        if self._options.json:
             self._emit_json(report)
-        elif self._config.quiet:
+        elif self._options.quiet:
             self._complain(report)
         else:
             self._summarise(report)
 
     def _goal_of(self, packets: int | None, seconds: float | None) -> Goal:
         """What --limit and --duration leave of the whole."""
-        limit, duration_s = self._config.limit, self._config.duration_s
+        limit, duration_s = self._options.limit, self._options.duration_s
         if limit is not None and (packets is None or limit < packets):
             # How long that takes, the recorded times do not tell.
             packets, seconds = limit, None
@@ -102,11 +102,11 @@ class ReplayUi(SessionTerminal):
         for line in dropped_lines(report):
             self.message(line)
         for line in difference_lines(report):
-            self.message(f"--verify {self._config.verify}: {line}")
+            self.message(f"--verify {self._options.verify}: {line}")
 
     @survives
     def _summarise(self, report: dict[str, Any]) -> None:
-        late = format_duration(self._config.late_s)
+        late = format_duration(self._options.late_s)
         for part in closing_view(report, self._glyphs, self._console.width, late):
             self._print_line(part)
 
@@ -114,7 +114,7 @@ class ReplayUi(SessionTerminal):
     def _draw(self, progress: Progress, pace: Pace) -> None:
         if self._live is None:
             return
-        start_at_ns = self._config.start_at_ns
+        start_at_ns = self._options.start_at_ns
         waiting_s = 0.0
         if start_at_ns is not None and not progress.sent:
             waiting_s = (start_at_ns - time.time_ns()) / 1e9

@@ -30,7 +30,7 @@ WIDTH_OFF_TERMINAL = 120
 
 
 class ReportOptions(Protocol):
-    """The part of a configuration that says how much is shown."""
+    """The part of the options that says how much is shown."""
 
     @property
     def quiet(self) -> bool: ...
@@ -77,7 +77,7 @@ class SessionTerminal:
     """
 
     def __init__(self, options: ReportOptions, console: Console | None = None) -> None:
-        self._options = options
+        self._report_options = options
         self._console = console or _stderr_console()
         self._glyphs = glyphs_for(self._console.encoding)
         self._live_wanted = (
@@ -129,10 +129,10 @@ class SessionTerminal:
 
     def _due(self, elapsed_s: float) -> bool:
         """Whether to show figures now: always where they are live, else once an interval."""
-        if self._options.quiet:
+        if self._report_options.quiet:
             return False
         # Ticks are never exactly on time: one that comes a little early still counts.
-        due_s = self._last_line_s + 0.9 * self._options.stats_interval_s
+        due_s = self._last_line_s + 0.9 * self._report_options.stats_interval_s
         if self._live is None and elapsed_s < due_s:
             return False
         self._last_line_s = elapsed_s

@@ -20,7 +20,7 @@ from xdpcap.inspect.file_source import PacketSource, Seen, open_files
 from xdpcap.inspect.live_source import LiveSource
 from xdpcap.inspect.packet_lines import shower
 from xdpcap.net import netns
-from xdpcap.options.dump import DumpConfig
+from xdpcap.options.dump import DumpOptions
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.input_file import STDIN
 
@@ -28,24 +28,24 @@ Write = Callable[[str], None]
 SumUp = Callable[[QueueAccount], None]
 
 
-def dump_session(config: DumpConfig, write: Write, tell: Write, sum_up: SumUp) -> int:
-    """Print what `config` asks for; the exit code.
+def dump_session(options: DumpOptions, write: Write, tell: Write, sum_up: SumUp) -> int:
+    """Print what `options` asks for; the exit code.
 
     `write` takes lines for standard output and flushes them, `tell` one line for the person,
     `sum_up` what became of the packets of interfaces.
     """
-    config.validate()
-    with _Stop() as stop, contextlib.closing(_open(config, stop.fd)) as source:
+    options.validate()
+    with _Stop() as stop, contextlib.closing(_open(options, stop.fd)) as source:
         shown = 0
         if isinstance(source, LiveSource):
             tell(source.opening)
-        show = shower(config)
+        show = shower(options)
         with contextlib.suppress(_Stopped):
-            for batch in _limited(stop, source, config.count):
+            for batch in _limited(stop, source, options.count):
                 shown += len(batch)
-                if not config.count_only:
+                if not options.count_only:
                     write("".join(map(show, batch)))
-        if config.count_only:
+        if options.count_only:
             write(f"{_packets(shown)}\n")
         if isinstance(source, LiveSource):
             sum_up(source.ledger(shown))
@@ -60,23 +60,23 @@ def _packets(count: int) -> str:
     return f"{count} packet{'' if count == 1 else 's'}"
 
 
-def _open(config: DumpConfig, stop_fd: int) -> PacketSource:
+def _open(options: DumpOptions, stop_fd: int) -> PacketSource:
     """What the names mean: an interface before a file, which may be written as ./NAME."""
-    if config.netns is not None:
-        netns.enter(config.netns)
-    if all(map(_is_interface, config.sources)):
+    if options.netns is not None:
+        netns.enter(options.netns)
+    if all(map(_is_interface, options.sources)):
         output_fd = sys.stdout.fileno()
-        return LiveSource(config.recording(), output_fd, stop_fd, on_nic=config.offload)
-    name = next(name for name in config.sources if not _is_interface(name))
-    if len(config.sources) > 1:
+        return LiveSource(options.recording(), output_fd, stop_fd, on_nic=options.offload)
+    name = next(name for name in options.sources if not _is_interface(name))
+    if len(options.sources) > 1:
         raise UsageError(
             f"{name}: not one of several interfaces; look at a file or directory alone"
         )
     if name != STDIN and not os.path.lexists(name):
         raise UsageError(f"{name}: no such interface, file or directory; `xdpcap interfaces` lists")
-    for option in config.for_interfaces:
+    for option in options.for_interfaces:
         raise UsageError(f"{option} is for interfaces; leave it out for {name}")
-    return open_files(name, config.expression)
+    return open_files(name, options.expression)
 
 
 def _is_interface(name: str) -> bool:

@@ -21,7 +21,7 @@ from xdpcap import net
 from xdpcap.host import kernel, privileges
 from xdpcap.inspect.file_source import BATCH, Seen
 from xdpcap.inspect.live_rings import HOLD_NS, RingLook
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import KIB, MIB
 from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
 from xdpcap.packets.filter.classic_bpf import Interpreter
@@ -41,7 +41,7 @@ OFFSET_EVERY_S = 1.0
 
 
 class LiveSource:
-    """What arrives on the interfaces of `config`, as a `packet_source.PacketSource`.
+    """What arrives on the interfaces of `options`, as a `packet_source.PacketSource`.
 
     `output_fd` is where the packets go in the end: when nobody reads there any more,
     `batches` raises BrokenPipeError at once and not with the next packet. `stop_fd` is readable
@@ -51,7 +51,7 @@ class LiveSource:
 
     def __init__(
         self,
-        config: RecordConfig,
+        options: RecordOptions,
         output_fd: int,
         stop_fd: int | None = None,
         *,
@@ -62,8 +62,8 @@ class LiveSource:
         # By the number of their ring.
         self._queues: list[tuple[str, int | None]] = []
         self._on_nic = on_nic
-        config.validate()
-        self._filter = None if config.filter is None else PacketFilter(config.filter)
+        options.validate()
+        self._filter = None if options.filter is None else PacketFilter(options.filter)
         # A device would have to know all instructions of a filter.
         in_program = kernel.version() >= OLDEST_KERNEL and not on_nic
         self._program_filter = self._filter if in_program else None
@@ -72,12 +72,12 @@ class LiveSource:
         privileges.raise_memlock()
         with contextlib.ExitStack() as stack:
             self._watch = stack.enter_context(contextlib.closing(net.LinkWatch()))
-            links = [net.get_link(name) for name in config.interfaces]
+            links = [net.get_link(name) for name in options.interfaces]
             for link in links:
-                net.require_up(link, config.netns)
-            config = _with_rings(config)
+                net.require_up(link, options.netns)
+            options = _with_rings(options)
             for link in links:
-                self._attach(stack, config, link)
+                self._attach(stack, options, link)
             rings = [a.source(queue) for a in self._attachments for queue in a.queues]
             look = RingLook(rings, self._attachments[0].variant.clock)
             self._look = stack.enter_context(contextlib.closing(look))
@@ -92,23 +92,23 @@ class LiveSource:
 
     # -- set-up ---------------------------------------------------------------------------
 
-    def _attach(self, stack: contextlib.ExitStack, config: RecordConfig, link: net.Link) -> None:
-        if config.promiscuous:
+    def _attach(self, stack: contextlib.ExitStack, options: RecordOptions, link: net.Link) -> None:
+        if options.promiscuous:
             stack.enter_context(net.Promiscuous(link.name))
-        attachment = self._attachment(config, link)
+        attachment = self._attachment(options, link)
         stack.callback(attachment.close)
         self._attachments.append(attachment)
         queues = (None,) if self._on_nic else attachment.queues
         self._queues += [(link.name, queue) for queue in queues]
 
-    def _attachment(self, config: RecordConfig, link: net.Link) -> MirrorAttachment:
+    def _attachment(self, options: RecordOptions, link: net.Link) -> MirrorAttachment:
         if self._on_nic:
-            return NicAttachment(config, link)
+            return NicAttachment(options, link)
         # Read before attaching: virtio_net shows more queues while a program is on.
         queue_count = net.rx_queue_count(link.name)
-        queues = net.choose_queues(link.name, config.queues)
+        queues = net.choose_queues(link.name, options.queues)
         return MirrorAttachment(
-            config, link, queues, queue_count, packet_filter=self._program_filter
+            options, link, queues, queue_count, packet_filter=self._program_filter
         )
 
     def _make_poller(self, rings: Sequence[CopyRing], output_fd: int) -> None:
@@ -206,8 +206,8 @@ class LiveSource:
         self._stack.close()
 
 
-def _with_rings(config: RecordConfig) -> RecordConfig:
-    """The configuration with the size of each queue's ring."""
-    count = sum(len(net.choose_queues(name, config.queues)) for name in config.interfaces)
+def _with_rings(options: RecordOptions) -> RecordOptions:
+    """The options with the size of each queue's ring."""
+    count = sum(len(net.choose_queues(name, options.queues)) for name in options.interfaces)
     share = RINGS_BYTES >> (count - 1).bit_length()
-    return replace(config, mirror_size_bytes=max(share, LEAST_RING_BYTES))
+    return replace(options, mirror_size_bytes=max(share, LEAST_RING_BYTES))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xdpcap.inspect.file_source import Seen
-from xdpcap.options.dump import DumpConfig
+from xdpcap.options.dump import DumpOptions
 from xdpcap.packets.dissect import Dissection, dissect
 from xdpcap.packets.dissect.fields import layer_fields
 from xdpcap.packets.dissect.hexdump import hex_lines
@@ -17,20 +17,20 @@ from xdpcap.packets.dissect.times import Clock, utc_text
 Show = Callable[[Seen], str]
 
 
-def shower(config: DumpConfig) -> Show:
+def shower(options: DumpOptions) -> Show:
     """What makes text, line ends included, of one packet after the other."""
-    return _json_shower(config) if config.json else _text_shower(config)
+    return _json_shower(options) if options.json else _text_shower(options)
 
 
-def _text_shower(config: DumpConfig) -> Show:
-    style = Style(config.link, config.quiet, config.verbose)
-    time_text = Clock(config.time_style, 9 if config.nanoseconds else 6).text
-    hexdump = config.hexdump
+def _text_shower(options: DumpOptions) -> Show:
+    style = Style(options.link, options.quiet, options.verbose)
+    time_text = Clock(options.time_style, 9 if options.nanoseconds else 6).text
+    hexdump = options.hexdump
 
     def show(seen: Seen) -> str:
         packet = dissect(seen.linktype, seen.data, seen.origlen)
         line = f"{time_text(seen.ts_ns)}{packet_text(packet, seen.origlen, style)}\n"
-        if config.link:
+        if options.link:
             line = _where(seen) + line
         if hexdump:
             data = _dumped(hexdump, seen.data, packet)
@@ -52,7 +52,7 @@ def _dumped(hexdump: str, data: bytes, packet: Dissection) -> bytes:
     return data if len(hexdump) == 2 else data[packet.link_bytes :]
 
 
-def _json_shower(config: DumpConfig) -> Show:
+def _json_shower(options: DumpOptions) -> Show:
     encode = json.JSONEncoder(separators=(",", ":")).encode
     number = 0
 
@@ -71,8 +71,8 @@ def _json_shower(config: DumpConfig) -> Show:
             "origlen": seen.origlen,
             "layers": [layer_fields(layer) for layer in packet.layers],
         }
-        if config.hexdump:
-            shown["data"] = _dumped(config.hexdump, seen.data, packet).hex()
+        if options.hexdump:
+            shown["data"] = _dumped(options.hexdump, seen.data, packet).hex()
         return f"{encode(shown)}\n"
 
     return show

@@ -28,7 +28,7 @@ SIOCGHWTSTAMP = 0x89B1
 # enum hwtstamp_rx_filters
 FILTER_ALL = 1
 # struct hwtstamp_config
-CONFIG = struct.Struct("=iii")
+OPTIONS = struct.Struct("=iii")
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class ReceiveStamping:
             logger.info("restored receive time stamping of %s", self._name)
 
 
-def _ask(name: str, request: int, config: Stamping) -> Stamping | None:
+def _ask(name: str, request: int, options: Stamping) -> Stamping | None:
     """What the kernel makes of a configuration; None where the driver has no such request."""
     try:
-        return Stamping(*CONFIG.unpack(_ioctl(name, request, CONFIG.pack(*astuple(config)))))
+        return Stamping(*OPTIONS.unpack(_ioctl(name, request, OPTIONS.pack(*astuple(options)))))
     except OSError as exc:
         if exc.errno == errno.ENODEV:
             raise XdpcapError(f"interface {name} is gone; was it deleted or renamed?") from None

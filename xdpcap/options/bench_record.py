@@ -9,7 +9,7 @@ from itertools import chain
 from xdpcap.errors import UsageError
 from xdpcap.options import checks
 from xdpcap.options.frame_sizes import chosen_frame, copy_room
-from xdpcap.options.record import FORMATS, STDOUT, RecordConfig
+from xdpcap.options.record import FORMATS, STDOUT, RecordOptions
 from xdpcap.options.units import MIB, UnitError, parse_count, parse_size
 
 SIMULATIONS = ("none", "disk", "capture")
@@ -45,7 +45,7 @@ def format_sizes(sizes: Sizes) -> str:
 
 
 @dataclass(frozen=True)
-class BenchRecordConfig:
+class BenchRecordOptions:
     """Everything `xdpcap bench record` can be told; `docs/bench-record.md` explains it.
 
     `simulate`: "none", "disk" (nothing is written) or "capture" (packets are made in
@@ -87,9 +87,9 @@ class BenchRecordConfig:
         """The mix of sizes, of simulated packets."""
         return self.sizes or IMIX
 
-    def record_config(self, directory: str) -> RecordConfig:
+    def record_options(self, directory: str) -> RecordOptions:
         """The recording that is measured."""
-        return RecordConfig(
+        return RecordOptions(
             (self.source,),
             output=directory,
             format=self.format,
@@ -106,7 +106,7 @@ class BenchRecordConfig:
             raise UsageError(problem)
 
 
-def _what(c: BenchRecordConfig) -> Iterator[str]:
+def _what(c: BenchRecordOptions) -> Iterator[str]:
     yield from checks.one_of("--simulate", c.simulate, SIMULATIONS)
     if not c.interface and not c.simulates_packets:
         yield (
@@ -119,7 +119,7 @@ def _what(c: BenchRecordConfig) -> Iterator[str]:
     yield from checks.time("--duration", c.duration_s, MIN_DURATION_S)
 
 
-def _contradictions(c: BenchRecordConfig) -> Iterator[str]:
+def _contradictions(c: BenchRecordOptions) -> Iterator[str]:
     """Options that mean nothing in this simulation."""
     if not c.writes:
         if c.output:
@@ -136,7 +136,7 @@ def _contradictions(c: BenchRecordConfig) -> Iterator[str]:
         )
 
 
-def _files(c: BenchRecordConfig) -> Iterator[str]:
+def _files(c: BenchRecordOptions) -> Iterator[str]:
     yield from checks.one_of("--format", c.format, FORMATS)
     if c.writes and not c.output:
         yield "no output; name a directory with -o, or leave the writing out with --simulate disk"
@@ -154,12 +154,12 @@ def _files(c: BenchRecordConfig) -> Iterator[str]:
         yield f"--sizes: more than {MAX_ROUND} packets a round; give smaller weights"
 
 
-def _rings(c: BenchRecordConfig) -> Iterator[str]:
+def _rings(c: BenchRecordOptions) -> Iterator[str]:
     yield from checks.queue_list(c.queues, "one" if c.simulates_packets else "all")
     yield from checks.cpu_list(c.cpus)
     frame_size = chosen_frame(c.frame_size)
     yield from checks.frame(frame_size)
-    ring_size = c.record_config("").ring_size_for(frame_size)
+    ring_size = c.record_options("").ring_size_for(frame_size)
     yield from checks.memory(frame_size, ring_size, c.umem_size_bytes)
     longest = max(size for size, _ in c.mix)
     # A sixteenth of the ring is filled at a time, and must have room for every packet.

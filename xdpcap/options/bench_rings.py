@@ -9,8 +9,8 @@ from itertools import chain
 from xdpcap.errors import UsageError
 from xdpcap.options import checks
 from xdpcap.options.frame_sizes import chosen_frame
-from xdpcap.options.record import RecordConfig
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.record import RecordOptions
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.options.units import KIB
 
 MODES = ("rx-drop", "tx-only", "l2fwd")
@@ -27,7 +27,7 @@ def idle_frame(size: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class RingBenchConfig:
+class RingBenchOptions:
     """Everything `xdpcap bench rx-drop|tx-only|l2fwd` can be told.
 
     `ring_size`: descriptors of each ring; the UMEM has as many frames.  `packet_size`:
@@ -70,9 +70,9 @@ class RingBenchConfig:
         return max(self.ring_size * chosen_frame(self.frame_size), 16 * KIB)
 
     @property
-    def record_config(self) -> RecordConfig:
+    def record_options(self) -> RecordOptions:
         """The same rings, as a recording would ask for them."""
-        return RecordConfig(
+        return RecordOptions(
             (self.interface,),
             output="",
             attach=self.attach,
@@ -85,9 +85,9 @@ class RingBenchConfig:
         )
 
     @property
-    def replay_config(self) -> ReplayConfig:
+    def replay_options(self) -> ReplayOptions:
         """The same rings, as a replay would ask for them."""
-        return ReplayConfig(
+        return ReplayOptions(
             files=(),
             interface=self.interface,
             attach=self.attach,
@@ -104,7 +104,7 @@ class RingBenchConfig:
             raise UsageError(problem)
 
 
-def _place(c: RingBenchConfig) -> Iterator[str]:
+def _place(c: RingBenchOptions) -> Iterator[str]:
     if not c.interface:
         yield f"no interface; name one with -i, {checks.INTERFACE_LISTING}"
     yield from checks.interface_name("-i", c.interface)
@@ -115,7 +115,7 @@ def _place(c: RingBenchConfig) -> Iterator[str]:
     yield from checks.modes(c.attach, choices, c.zero_copy)
 
 
-def _rings(c: RingBenchConfig) -> Iterator[str]:
+def _rings(c: RingBenchOptions) -> Iterator[str]:
     frame_size = chosen_frame(c.frame_size)
     yield from checks.frame(frame_size)
     yield from checks.memory(frame_size, c.ring_size, c.umem_size_bytes)
@@ -125,7 +125,7 @@ def _rings(c: RingBenchConfig) -> Iterator[str]:
         yield "--busy-poll with tx-only: nothing is received; leave it out"
 
 
-def _load(c: RingBenchConfig) -> Iterator[str]:
+def _load(c: RingBenchOptions) -> Iterator[str]:
     most = chosen_frame(c.frame_size)
     yield from checks.ranges(
         ("--packet-size", c.packet_size, ETHERNET_HEADER, most, "use 60 to 1514")

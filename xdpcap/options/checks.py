@@ -1,4 +1,4 @@
-"""What the configurations of several commands check alike.
+"""Checks that several commands share.
 
 Each check yields the problems it finds as one line, the plainest first: the
 option, the cause, and after a semicolon the way out. Nothing is looked up but

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpcap.errors import UsageError
-from xdpcap.options.record import STDOUT, RecordConfig
+from xdpcap.options.record import STDOUT, RecordOptions
 
 TIME_STYLES = ("absolute", "date", "epoch", "delta", "relative", "none")
 HEX_STYLES = ("x", "xx", "X", "XX")
 
 
 @dataclass(frozen=True)
-class DumpConfig:
+class DumpOptions:
     """`sources` are interfaces, or one capture file, a directory of them, or "-".
 
     `hexdump` is one of HEX_STYLES or "": with the link header when doubled, with ASCII in
@@ -38,9 +38,9 @@ class DumpConfig:
     promiscuous: bool = True
     netns: str | None = None
 
-    def recording(self) -> RecordConfig:
+    def recording(self) -> RecordOptions:
         """What a recording in mirror mode would be asked, that of a looker at interfaces."""
-        return RecordConfig(
+        return RecordOptions(
             self.sources,
             STDOUT,
             mirror=True,

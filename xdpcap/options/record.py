@@ -1,7 +1,7 @@
 """What a recording session is asked to do, checked once, before anything is opened.
 
-`RecordConfig` is plain data: it holds no handle and looks nothing up.
-`RecordConfig.validate` is the one place that knows which values and which
+`RecordOptions` is plain data: it holds no handle and looks nothing up.
+`RecordOptions.validate` is the one place that knows which values and which
 combinations make sense. It looks at the values alone (and at the CPUs that this
 process may run on): whether an interface, a directory or a user exists is
 found out by the session when it opens them.
@@ -42,7 +42,7 @@ MAX_SAMPLE = 2**32 - 1
 # What O_DIRECT asks of a buffer's length on every device in use.
 BLOCK_ALIGNMENT = 4096
 MIN_BLOCK_BYTES = 256 * KIB
-# libxdp has a member's priority in a signed number of 32 bits (BTF of its run config).
+# libxdp has a member's priority in a signed number of 32 bits (BTF of its run options).
 MAX_PRIORITY = (1 << 31) - 1
 # Below this a recorder that merely waits for its turn on a busy machine would let go.
 MIN_DEAD_MAN_S = 0.5
@@ -65,7 +65,7 @@ DEFAULT_NAME_TEMPLATE = "{interface}-q{queue}-{start}-{sequence:06d}.{ext}"
 
 
 @dataclass(frozen=True)
-class RecordConfig:
+class RecordOptions:
     """Everything `xdpcap record` can be told; `docs/record.md` explains each option.
 
     Sizes are in bytes and per queue, times in seconds. None means no limit, for
@@ -181,7 +181,7 @@ class RecordConfig:
 # Each check below yields the problems it finds, the plainest first; only the first is shown.
 
 
-def _source(c: RecordConfig) -> Iterator[str]:
+def _source(c: RecordOptions) -> Iterator[str]:
     listing = checks.INTERFACE_LISTING
     if not c.interfaces:
         yield f"no interface; name one with -i, {listing}"
@@ -200,7 +200,7 @@ def _source(c: RecordConfig) -> Iterator[str]:
         yield "--user: no name; name the user to run as after set-up"
 
 
-def _attachment(c: RecordConfig) -> Iterator[str]:
+def _attachment(c: RecordOptions) -> Iterator[str]:
     yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
     if c.attach == "offload":
         yield (
@@ -212,7 +212,7 @@ def _attachment(c: RecordConfig) -> Iterator[str]:
     yield from checks.cpu_list(c.cpus)
 
 
-def _mirror(c: RecordConfig) -> Iterator[str]:
+def _mirror(c: RecordOptions) -> Iterator[str]:
     size = c.mirror_size_bytes
     if not checks.is_power_of_two(size) or not checks.PAGESIZE <= size <= MAX_MIRROR_BYTES:
         near = 1 << max(size - 1, checks.PAGESIZE - 1).bit_length()
@@ -237,7 +237,7 @@ def _mirror(c: RecordConfig) -> Iterator[str]:
         yield f"{option} with --unmatched drop: every packet is left to the host; drop one of them"
 
 
-def _observer(c: RecordConfig) -> Iterator[str]:
+def _observer(c: RecordOptions) -> Iterator[str]:
     yield from checks.one_of("--xdp-hook-at", c.xdp_hook_at, HOOKS)
     if c.xdp_hook is None:
         return
@@ -255,7 +255,7 @@ def _observer(c: RecordConfig) -> Iterator[str]:
         yield f"--xdp-hook with {option}: {why}; drop one of them"
 
 
-def _time_stamps(c: RecordConfig) -> Iterator[str]:
+def _time_stamps(c: RecordOptions) -> Iterator[str]:
     """Only our own native program asks the driver for the packets' times."""
     given = f"-j {c.time_stamp_type}"
     yield from checks.one_of("--time-stamp-type", c.time_stamp_type, TIME_STAMP_TYPES)
@@ -270,7 +270,7 @@ def _time_stamps(c: RecordConfig) -> Iterator[str]:
         yield f"{given} with {option}: that program asks no driver for times; drop one of them"
 
 
-def _own_program(c: RecordConfig) -> Iterator[str]:
+def _own_program(c: RecordOptions) -> Iterator[str]:
     """What only our own program does can't be asked of a user's."""
     asked = {
         "--dead-man": c.dead_man_s is not None,
@@ -283,7 +283,7 @@ def _own_program(c: RecordConfig) -> Iterator[str]:
         yield f"{option} with --bpf: xdpcap's own program does that; leave out one of the two"
 
 
-def _ranges(c: RecordConfig) -> Iterator[str]:
+def _ranges(c: RecordOptions) -> Iterator[str]:
     """Each number on its own: the least it can be, and for some the most."""
     unlimited = "leave it out for no limit"
     yield from checks.ranges(
@@ -310,14 +310,14 @@ def _ranges(c: RecordConfig) -> Iterator[str]:
         )
 
 
-def _memory(c: RecordConfig) -> Iterator[str]:
+def _memory(c: RecordOptions) -> Iterator[str]:
     frame_size = chosen_frame(c.frame_size)
     yield from checks.frame(frame_size)
     ring_size = c.ring_size_for(frame_size) if c.ring_size is None else c.ring_size
     yield from checks.memory(frame_size, ring_size, c.umem_size_bytes)
 
 
-def _blocks(c: RecordConfig) -> Iterator[str]:
+def _blocks(c: RecordOptions) -> Iterator[str]:
     size = c.write_buffer_bytes
     if size is None:
         return
@@ -331,7 +331,7 @@ def _blocks(c: RecordConfig) -> Iterator[str]:
         )
 
 
-def _files(c: RecordConfig) -> Iterator[str]:
+def _files(c: RecordOptions) -> Iterator[str]:
     yield from checks.one_of("--format", c.format, FORMATS)
     yield from checks.one_of("--hash", c.hash, HASHES)
     if c.format == "pcap" and c.hash in ("driver", "program"):
@@ -362,7 +362,7 @@ def _files(c: RecordConfig) -> Iterator[str]:
         yield f"--name: an empty template; the default is {DEFAULT_NAME_TEMPLATE}"
 
 
-def _stdout(c: RecordConfig) -> Iterator[str]:
+def _stdout(c: RecordOptions) -> Iterator[str]:
     """Standard output is one endless stream: nothing that is done to files can be done to it."""
     if not c.to_stdout:
         return
@@ -381,5 +381,5 @@ def _stdout(c: RecordConfig) -> Iterator[str]:
         yield "-o - with --json: both want standard output; drop --json or use a directory"
 
 
-def _reports(c: RecordConfig) -> Iterator[str]:
+def _reports(c: RecordOptions) -> Iterator[str]:
     yield from checks.reports(c.quiet, c.stats_interval_s)

@@ -1,6 +1,6 @@
 """What a replay is asked to do, checked once, before anything is opened.
 
-`ReplayConfig` is plain data, as `RecordConfig` is: `validate` looks at the
+`ReplayOptions` is plain data, as `RecordOptions` is: `validate` looks at the
 values alone. Whether a file or an interface exists is found out by the session.
 """
 
@@ -30,7 +30,7 @@ DEFAULT_TIMER = "spin"
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayOptions:
     """Everything `xdpcap replay` can be told; `docs/replay.md` explains each option.
 
     Sizes are in bytes, times in seconds unless the name says otherwise, `mbps` in
@@ -144,7 +144,7 @@ class ReplayConfig:
 # Each check below yields the problems it finds, the plainest first; only the first is shown.
 
 
-def _source(c: ReplayConfig) -> Iterator[str]:
+def _source(c: ReplayOptions) -> Iterator[str]:
     if not c.files:
         yield "no file; name capture files, or - for standard input"
     if "" in c.files:
@@ -158,7 +158,7 @@ def _source(c: ReplayConfig) -> Iterator[str]:
     yield from checks.namespace(c.netns)
 
 
-def _sides(c: ReplayConfig) -> Iterator[str]:
+def _sides(c: ReplayOptions) -> Iterator[str]:
     """Two interfaces and what divides the packets between them."""
     if c.second_interface is None:
         if c.split is not None:
@@ -174,7 +174,7 @@ def _sides(c: ReplayConfig) -> Iterator[str]:
         )
 
 
-def _pace(c: ReplayConfig) -> Iterator[str]:
+def _pace(c: ReplayOptions) -> Iterator[str]:
     asked = {
         "--speed": c.speed is not None,
         "--pps": c.pps is not None,
@@ -203,7 +203,7 @@ def _pace(c: ReplayConfig) -> Iterator[str]:
             yield f"{option} with --top-speed: no packet has a time to leave at; drop one of them"
 
 
-def _amount(c: ReplayConfig) -> Iterator[str]:
+def _amount(c: ReplayOptions) -> Iterator[str]:
     if c.preload is not None and c.preload_bound_bytes != DEFAULT_PRELOAD_BOUND:
         option = "--preload" if c.preload else "--no-preload"
         yield f"--preload-bound with {option}: nothing is left to decide by size; drop one of them"
@@ -211,7 +211,7 @@ def _amount(c: ReplayConfig) -> Iterator[str]:
         yield "--start-at: before 1970; use a time to come, such as +10s or 14:30"
 
 
-def _ranges(c: ReplayConfig) -> Iterator[str]:
+def _ranges(c: ReplayOptions) -> Iterator[str]:
     """Each number on its own: the least it can be, and for some the most."""
     yield from checks.ranges(
         ("--loop", c.loop, 0, math.inf, "0 repeats until stopped"),
@@ -224,7 +224,7 @@ def _ranges(c: ReplayConfig) -> Iterator[str]:
     yield from checks.time("--late", c.late_s)
 
 
-def _standard_input(c: ReplayConfig) -> Iterator[str]:
+def _standard_input(c: ReplayOptions) -> Iterator[str]:
     """Standard input can be read once: what needs it twice needs it in memory."""
     if not c.from_stdin:
         return
@@ -245,24 +245,24 @@ def _standard_input(c: ReplayConfig) -> Iterator[str]:
         )
 
 
-def _edits(c: ReplayConfig) -> Iterator[str]:
+def _edits(c: ReplayOptions) -> Iterator[str]:
     try:
         parse_rules(c.dst_mac, c.src_mac, c.vlan, c.map_ip, c.seed)
     except UsageError as error:
         yield str(error)
 
 
-def _attachment(c: ReplayConfig) -> Iterator[str]:
+def _attachment(c: ReplayOptions) -> Iterator[str]:
     yield from checks.modes(c.attach, ATTACH_MODES, c.zero_copy)
     yield from checks.cpu_list(c.cpus)
 
 
-def _memory(c: ReplayConfig) -> Iterator[str]:
+def _memory(c: ReplayOptions) -> Iterator[str]:
     yield from checks.frame(c.frame_size)
     yield from checks.memory(c.frame_size, c.ring_size, c.umem_size_bytes)
 
 
-def _verification(c: ReplayConfig) -> Iterator[str]:
+def _verification(c: ReplayOptions) -> Iterator[str]:
     target = c.verify_target
     if target is None:
         return
@@ -280,5 +280,5 @@ def _verification(c: ReplayConfig) -> Iterator[str]:
         )
 
 
-def _reports(c: ReplayConfig) -> Iterator[str]:
+def _reports(c: ReplayOptions) -> Iterator[str]:
     yield from checks.reports(c.quiet, c.stats_interval_s)

@@ -37,7 +37,7 @@ def parse_rules(
     map_ip: Iterable[str] = (),
     seed: int | None = None,
 ) -> RewriteRules:
-    """The rules from options as they are written, or as `ReplayConfig` holds them.
+    """The rules from options as they are written, or as `ReplayOptions` holds them.
 
     A MAC address is 6 bytes or text; `vlan` is ``add:ID``, ``del`` or ``ID``, `map_ip`
     holds ``CIDR:CIDR``.  Raises UsageError.

@@ -13,7 +13,7 @@ from typing import Any
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.net import Link
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import for_build
 from xdpcap.programs import dispatcher, pinned_counters
 from xdpcap.programs.builds import Variant, variants
@@ -30,16 +30,16 @@ FINAL = {errno.EPERM, errno.EACCES, errno.EBUSY, errno.ENODEV}
 
 
 def attach_program(
-    link: Link, variant: Variant, queue_count: int, mode: str, **options: Any
+    link: Link, variant: Variant, queue_count: int, mode: str, **settings: Any
 ) -> Program:
-    """The recording program, attached; `options` are `Program`'s.  Nothing stays on failure."""
+    """The recording program, attached; `settings` are `Program`'s.  Nothing stays on failure."""
     program = Program(
         variant.path,
         queue_count,
         clock=variant.clock,
         name=variant.program,
         foreign=variant.foreign,
-        **for_build(options, variant.path),
+        **for_build(settings, variant.path),
     )
     try:
         program.attach(link.index, mode, link=kernel.has_bpf_link())
@@ -62,25 +62,25 @@ def _of_another(link: Link, said: str) -> str:
 
 
 def attach_best(
-    config: RecordConfig, link: Link, queue_count: int, options: dict[str, Any]
+    options: RecordOptions, link: Link, queue_count: int, settings: dict[str, Any]
 ) -> tuple[Program, Variant, Metadata]:
     """The best program that the interface takes, attached, and what it finds of each packet.
 
-    `options` are `Program`'s, whichever build it is.  Native comes before generic, a program that
+    `settings` are `Program`'s, whichever build it is.  Native comes before generic, a program that
     may ask the driver before one that knows by itself.  Raises KernelError or UsageError with
     nothing left attached.
     """
-    wanted = config.attach
-    own = own_variant(config, link.name)
-    joined = _join(config, link, queue_count, own, options)
+    wanted = options.attach
+    own = own_variant(options, link.name)
+    joined = _join(options, link, queue_count, own, settings)
     if joined is not None:
         return joined
     modes = ("native", "generic") if wanted == "auto" else (wanted,)
     failure: Exception | None = None
     for mode in modes:
-        for variant, metadata in choices(config, link, mode, own):
+        for variant, metadata in choices(options, link, mode, own):
             try:
-                told = options | metadata.options(link)
+                told = settings | metadata.settings(link)
                 return attach_program(link, variant, queue_count, mode, **told), variant, metadata
             except KernelError as exc:
                 log.debug("%s", exc)
@@ -95,30 +95,30 @@ def attach_best(
 
 
 def _join(
-    config: RecordConfig,
+    options: RecordOptions,
     link: Link,
     queue_count: int,
     own: Variant | None,
-    options: dict[str, Any],
+    settings: dict[str, Any],
 ) -> tuple[Program, Variant, Metadata] | None:
     """A place in libxdp's dispatcher, where there is one; no driver answers its members."""
-    hashes = by_program(config, own or next(variants())).hash_by == "program"
-    told, place = options | {"flow_hash": hashes}, config.priority
+    hashes = by_program(options, own or next(variants())).hash_by == "program"
+    told, place = settings | {"flow_hash": hashes}, options.priority
     joined = dispatcher.join(
-        link, queue_count, config.attach, own, place, mirror=config.mirror, **told
+        link, queue_count, options.attach, own, place, mirror=options.mirror, **told
     )
     if joined is None:
         return None
     program, variant = joined
     try:
-        return program, variant, _of_a_member(config, link, variant)
+        return program, variant, _of_a_member(options, link, variant)
     except UsageError:
         program.close()
         raise
 
 
-def _of_a_member(config: RecordConfig, link: Link, variant: Variant) -> Metadata:
+def _of_a_member(options: RecordOptions, link: Link, variant: Variant) -> Metadata:
     why = f"no driver answers a program in libxdp's dispatcher, which {link.name} has"
-    if config.hash == "driver":
+    if options.hash == "driver":
         raise UsageError(f"--hash driver: {why}; use --hash program")
-    return replace(by_program(config, variant), time=choose(config, link, why))
+    return replace(by_program(options, variant), time=choose(options, link, why))

@@ -136,13 +136,13 @@ class JoinedProgram(DispatchedProgram):
 
 
 class Wanted(NamedTuple):
-    """What is to join: a user's own program or ours, its place, more options of `Program`."""
+    """What is to join: a user's own program or ours, its place, more settings of `Program`."""
 
     queue_count: int
     own: Variant | None
     priority: int | None
     mirror: bool
-    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
 
     def variants(self, multi_buffer: bool) -> list[Variant]:
         """The builds to try in a dispatcher that takes packets of several buffers, or not."""
@@ -159,13 +159,13 @@ def join(
     priority: int | None = None,
     *,
     mirror: bool = False,
-    **options: Any,
+    **settings: Any,
 ) -> tuple[JoinedProgram, Variant] | None:
     """Join libxdp's dispatcher on an interface; None when it has none.
 
     `attach` is what was asked for ("auto", "native", "generic"), `own` a program of the
     user's in place of ours, `priority` the place among the members (None: the program's
-    own), `mirror` whether packets are copied, `options` are more of `Program`'s.  Raises
+    own), `mirror` whether packets are copied, `settings` are more of `Program`'s.  Raises
     KernelError and UsageError with the dispatcher as it was.
     """
     try:
@@ -176,7 +176,9 @@ def join(
             return None
         claim = Claim(link)
         try:
-            joined = _join(link, attach, claim, Wanted(queue_count, own, priority, mirror, options))
+            joined = _join(
+                link, attach, claim, Wanted(queue_count, own, priority, mirror, settings)
+            )
         except BaseException:
             claim.close()
             raise
@@ -269,7 +271,7 @@ def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[Joine
             clock=variant.program_clock,
             name=variant.program,
             foreign=variant.foreign,
-            **for_build(wanted.options, variant.path),
+            **for_build(wanted.settings, variant.path),
         )
         try:
             program.attach(

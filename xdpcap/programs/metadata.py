@@ -17,7 +17,7 @@ from xdpcap.errors import UsageError
 from xdpcap.net import Link
 from xdpcap.net.driver_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
 from xdpcap.net.rss import CRC32, TOEPLITZ, XOR
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.programs.builds import Variant, asking_variants, mirror_variants, variants
 from xdpcap.programs.timestamp_source import HOST, DeviceTime, TimeStamps, choose
 
@@ -76,7 +76,7 @@ class Metadata:
         }
         return sum(bit for bit, wanted in asked.items() if wanted)
 
-    def options(self, link: Link) -> dict[str, Any]:
+    def settings(self, link: Link) -> dict[str, Any]:
         """How to make the `Program` that finds it."""
         hashing = {"flow_hash": self.hash_by == "program"}
         if not self.driver_bits:
@@ -108,7 +108,7 @@ class Metadata:
 
 
 def choices(
-    config: RecordConfig, link: Link, mode: str, own: Variant | None = None
+    options: RecordOptions, link: Link, mode: str, own: Variant | None = None
 ) -> Iterator[tuple[Variant, Metadata]]:
     """The builds to try in an attach mode with what each finds of a packet, best first.
 
@@ -116,30 +116,30 @@ def choices(
     Raises UsageError when what was asked of the driver is not to be had there.
     """
     if own is not None:
-        time = choose(config, link, "the program is the user's own")
-        yield own, replace(by_program(config, own), time=time)
+        time = choose(options, link, "the program is the user's own")
+        yield own, replace(by_program(options, own), time=time)
         return
-    known = _from_driver(config, link) if mode == "native" else Metadata()
+    known = _from_driver(options, link) if mode == "native" else Metadata()
     if known.driver_bits:
-        for variant in asking_variants(mirror=config.mirror):
+        for variant in asking_variants(mirror=options.mirror):
             yield variant, known
-    if config.hash == "driver":
-        raise UsageError(f"--hash driver: {_why_no_hash(config, link, mode)}; use --hash program")
-    time = choose(config, link, _why_not_asked(link, mode))
-    for variant in mirror_variants() if config.mirror else variants():
-        yield variant, replace(by_program(config, variant), time=time)
+    if options.hash == "driver":
+        raise UsageError(f"--hash driver: {_why_no_hash(options, link, mode)}; use --hash program")
+    time = choose(options, link, _why_not_asked(link, mode))
+    for variant in mirror_variants() if options.mirror else variants():
+        yield variant, replace(by_program(options, variant), time=time)
 
 
-def by_program(config: RecordConfig, variant: Variant) -> Metadata:
+def by_program(options: RecordOptions, variant: Variant) -> Metadata:
     """What a program finds that no driver tells anything."""
     if variant.foreign:
         return Metadata()
-    if variant.hashes and config.format == "pcapng" and config.hash in ("auto", "program"):
+    if variant.hashes and options.format == "pcapng" and options.hash in ("auto", "program"):
         return Metadata("program", ALGORITHMS[TOEPLITZ])
     return Metadata()
 
 
-def _from_driver(config: RecordConfig, link: Link) -> Metadata:
+def _from_driver(options: RecordOptions, link: Link) -> Metadata:
     """What the driver would tell; the hash is the program's where that is wished or better.
 
     By itself the driver's hash is taken only where ethtool names its function: veth's is the
@@ -147,19 +147,19 @@ def _from_driver(config: RecordConfig, link: Link) -> Metadata:
     """
     offered = net.rx_metadata(link.index)
     tags = bool(offered & RX_VLAN_TAG)
-    time = choose(config, link)
-    if config.format == "pcapng" and offered & RX_HASH and config.hash in ("auto", "driver"):
+    time = choose(options, link)
+    if options.format == "pcapng" and offered & RX_HASH and options.hash in ("auto", "driver"):
         found = net.rss(link.name)
         algorithm = ALGORITHMS.get(found.function, UNTOLD) if found is not None else UNTOLD
-        if config.hash == "driver" or algorithm != UNTOLD:
+        if options.hash == "driver" or algorithm != UNTOLD:
             key = found.key if found is not None else b""
             return Metadata("driver", algorithm, key, tags, time)
-    if config.format == "pcapng" and config.hash in ("auto", "program"):
+    if options.format == "pcapng" and options.hash in ("auto", "program"):
         return Metadata("program", ALGORITHMS[TOEPLITZ], vlan_tags=tags, time=time)
     return Metadata(vlan_tags=tags, time=time)
 
 
-def _why_no_hash(config: RecordConfig, link: Link, mode: str) -> str:
+def _why_no_hash(options: RecordOptions, link: Link, mode: str) -> str:
     if mode == "native" and not net.rx_metadata(link.index) & RX_HASH:
         return f"{link.driver or 'the driver of ' + link.name} tells programs no hash"
     return _why_not_asked(link, mode)

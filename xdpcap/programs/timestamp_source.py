@@ -18,7 +18,7 @@ from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.net import Link
 from xdpcap.net.driver_features import RX_TIMESTAMP
 from xdpcap.net.nic_clock import HardwareClock
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 
 SECOND_NS = 1_000_000_000
 OFF = "receive time stamping is off in the NIC"
@@ -89,12 +89,12 @@ class DeviceTime:
         return f"{seconds}.{rest:09d} s {'ahead of' if self.ahead_ns >= 0 else 'behind'} UTC"
 
 
-def stamping_change(config: RecordConfig, link: Link) -> net.ReceiveStamping | None:
+def stamping_change(options: RecordOptions, link: Link) -> net.ReceiveStamping | None:
     """What to change for the NIC's times, where they are asked for.
 
     Raises UsageError where they are not to be had.
     """
-    if not config.asks_device_time:
+    if not options.asks_device_time:
         return None
     lack = next(_always_lacks(link), None)
     if lack is None and not (
@@ -102,22 +102,22 @@ def stamping_change(config: RecordConfig, link: Link) -> net.ReceiveStamping | N
     ):
         lack = f"the NIC of {link.name} does not stamp every packet that it receives"
     if lack is not None:
-        raise refused(config, lack)
+        raise refused(options, lack)
     return net.ReceiveStamping(link.name)
 
 
-def choose(config: RecordConfig, link: Link, refusal: str | None = None) -> TimeStamps:
+def choose(options: RecordOptions, link: Link, refusal: str | None = None) -> TimeStamps:
     """Whose times to take now; `refusal` is what keeps the program from asking the driver.
 
     Raises UsageError where the NIC's are asked for and not to be had.
     """
-    if config.time_stamp_type == "host":
+    if options.time_stamp_type == "host":
         return HOST
-    if config.asks_device_time:
+    if options.asks_device_time:
         lack = refusal or next(_lacks(link), None)
         if lack is not None:
-            raise refused(config, lack)
-        return TimeStamps(config.time_stamp_type)
+            raise refused(options, lack)
+        return TimeStamps(options.time_stamp_type)
     if not net.rx_metadata(link.index) & RX_TIMESTAMP:
         return HOST  # nobody expects anything else
     lack = next(_lacks(link), None) or refusal
@@ -126,9 +126,9 @@ def choose(config: RecordConfig, link: Link, refusal: str | None = None) -> Time
     return TimeStamps(why_host=f"{lack}, -j adapter turns it on" if lack == OFF else lack)
 
 
-def refused(config: RecordConfig, lack: str) -> UsageError:
+def refused(options: RecordOptions, lack: str) -> UsageError:
     """The NIC's times are asked for, and something lacks."""
-    return UsageError(f"-j {config.time_stamp_type}: {lack}; use -j host")
+    return UsageError(f"-j {options.time_stamp_type}: {lack}; use -j host")
 
 
 def _always_lacks(link: Link) -> Iterator[str]:

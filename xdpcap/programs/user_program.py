@@ -10,19 +10,19 @@ import logging
 from xdpcap.errors import UsageError
 from xdpcap.host import kernel
 from xdpcap.options.program_argument import ProgramFile
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.programs.builds import Variant
 from xdpcap.programs.object_file import examine
 
 log = logging.getLogger(__name__)
 
 
-def own_variant(config: RecordConfig, interface: str) -> Variant | None:
+def own_variant(options: RecordOptions, interface: str) -> Variant | None:
     """The user's program for an interface, examined; None where ours is wanted.
 
     Raises UsageError for an object that can't feed a recording.
     """
-    file = config.bpf.get(interface)
+    file = options.bpf.get(interface)
     return None if file is None else _examined(file)
 
 

@@ -31,7 +31,7 @@ from xdpcap.options.frame_sizes import (
     zero_copy_frame,
     zero_copy_room,
 )
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import KIB, format_bytes
 from xdpcap.packets.filter import PacketFilter
 from xdpcap.programs.attach import FINAL, attach_best
@@ -54,18 +54,18 @@ _FINAL_BIND = {*FINAL, errno.ENOMEM}
 COMPLETION_SIZE = 64
 
 
-def require_memory(config: RecordConfig, queue_count: int) -> None:
+def require_memory(options: RecordOptions, queue_count: int) -> None:
     """Raise XdpcapError unless the machine has room for the memory of so many queues.
 
     All of it is touched at once, so asking for more than there is would not fail but
     drive the machine out of memory.
     """
-    block_bytes, block_count = config.blocks(disk=True)
+    block_bytes, block_count = options.blocks(disk=True)
     blocks = block_bytes * block_count
     # Huge pages are set aside already and are no part of MemAvailable.
-    option, frames = "--umem-size", 0 if config.hugepages else config.umem_size_bytes
-    if config.copies:
-        option, frames = "--mirror-size", config.mirror_size_bytes
+    option, frames = "--umem-size", 0 if options.hugepages else options.umem_size_bytes
+    if options.copies:
+        option, frames = "--mirror-size", options.mirror_size_bytes
     wanted = queue_count * (frames + blocks)
     text = Path("/proc/meminfo").read_text()
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.M)
@@ -91,7 +91,7 @@ class Attachment:
 
     def __init__(
         self,
-        config: RecordConfig,
+        options: RecordOptions,
         link: Link,
         queues: tuple[int, ...],
         queue_count: int,
@@ -104,7 +104,7 @@ class Attachment:
         self.queues = queues
         self.queue_count = queue_count
         self.xsks: dict[int, Xsk] = {}
-        self._config = config
+        self._options = options
         self.packet_filter = packet_filter
         self._tx_size = tx_size
         self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
@@ -124,8 +124,8 @@ class Attachment:
         self.clock: HardwareClock | None = None
         self.device_time: DeviceTime | None = None
         try:
-            if config.dead_man_s is not None:
-                self._dead_man = DeadMan(self.program, queues, config.dead_man_s)
+            if options.dead_man_s is not None:
+                self._dead_man = DeadMan(self.program, queues, options.dead_man_s)
             await_carrier(link)
             for queue in queues:
                 self._bind(queue)
@@ -140,16 +140,16 @@ class Attachment:
 
     def _attach(self) -> tuple[Program, Variant, Metadata]:
         try:
-            return attach_best(self._config, self.link, self._map_queues, self._program_options())
+            return attach_best(self._options, self.link, self._map_queues, self._program_options())
         except KernelError as exc:
             raise self.packet_filter.explain(exc) if self.packet_filter else exc from None
 
     def _program_options(self) -> dict[str, Any]:
         """What the program is told before it is loaded, whichever build it is."""
         return {
-            "dead_man_ms": round((self._config.dead_man_s or 0) * 1000),
-            "sample": self._config.sample,
-            "sample_by": self._config.sample_by,
+            "dead_man_ms": round((self._options.dead_man_s or 0) * 1000),
+            "sample": self._options.sample,
+            "sample_by": self._options.sample_by,
             "packet_filter": self.packet_filter,
         }
 
@@ -171,7 +171,7 @@ class Attachment:
     def _modes(self) -> list[tuple[bool, bool]]:
         """(zero_copy, multi_buffer) pairs to try, best first."""
         sg = self.variant.multi_buffer
-        wanted = self._config.zero_copy
+        wanted = self._options.zero_copy
         modes = []
         # A driver that does not even claim it is refused by the kernel (xp_assign_dev()).
         hopeless = kernel.has_xdp_features() and not self._claims_zero_copy
@@ -188,29 +188,29 @@ class Attachment:
     @property
     def _zero_copy_frame(self) -> int | None:
         """The frame for a zero-copy socket that takes no packet in several of them."""
-        return zero_copy_frame(self.link.mtu, self._config.frame_size)
+        return zero_copy_frame(self.link.mtu, self._options.frame_size)
 
     def _bind(self, queue: int) -> None:
         xsk = self._bind_best(queue)
         self.xsks[queue] = xsk
-        if self._config.busy_poll:
+        if self._options.busy_poll:
             xsk.set_busy_poll()
         xsk.umem.populate_fill()
 
     def _make_umem(self, frame_size: int) -> Umem:
         """Memory of such frames for the next socket, in place of one that no socket wanted."""
-        config = self._config
+        options = self._options
         if len(self._umems) > len(self.xsks):
             if self._umems[-1].frame_size == frame_size:
                 return self._umems[-1]
             self._umems.pop().close()
         self._umems.append(
             Umem(
-                config.umem_size_bytes,
+                options.umem_size_bytes,
                 frame_size=frame_size,
-                fill_size=config.ring_size_for(frame_size),
+                fill_size=options.ring_size_for(frame_size),
                 completion_size=self._tx_size or COMPLETION_SIZE,
-                hugepages=config.hugepages,
+                hugepages=options.hugepages,
             )
         )
         return self._umems[-1]
@@ -218,7 +218,7 @@ class Attachment:
     def _bind_best(self, queue: int) -> Xsk:
         failure: KernelError | None = None
         for zero_copy, multi_buffer in self._modes():
-            frame_size = chosen_frame(self._config.frame_size)
+            frame_size = chosen_frame(self._options.frame_size)
             if zero_copy and not multi_buffer:
                 frame_size = self._zero_copy_frame or frame_size
             try:
@@ -226,7 +226,7 @@ class Attachment:
                     self._make_umem(frame_size),
                     self.link.name,
                     queue,
-                    rx_size=self._config.ring_size_for(frame_size),
+                    rx_size=self._options.ring_size_for(frame_size),
                     tx_size=self._tx_size,
                     zero_copy=zero_copy,
                     multi_buffer=multi_buffer,
@@ -240,14 +240,14 @@ class Attachment:
                 if zero_copy:
                     self._refusal = str(exc).split(";")[0]
         too_long = self._zero_copy_frame is None and self._claims_zero_copy
-        if failure is None or (self._config.zero_copy == "require" and too_long):
+        if failure is None or (self._options.zero_copy == "require" and too_long):
             raise UsageError(f"--zero-copy require: {self._why_no_zero_copy()}") from failure
         raise failure
 
     def _tell_why_copy(self) -> None:
         """Say why a driver that has zero-copy copies all the same: what it says of itself
         (xdp-features) does not prove it, only XDP_OPTIONS of a bound socket does."""
-        if self._config.zero_copy == "off" or all(x.zero_copy for x in self.xsks.values()):
+        if self._options.zero_copy == "off" or all(x.zero_copy for x in self.xsks.values()):
             return
         if self.program.attach_mode == "native" and self._claims_zero_copy:
             too_long = self._zero_copy_frame is None
@@ -266,7 +266,7 @@ class Attachment:
         """MTU against frames: what one says whose driver takes no packet in several of them."""
         name, mtu = self.link.name, self.link.mtu
         longest = longest_packet(mtu)
-        room = zero_copy_room(self._config.frame_size or PAGE_FRAME)
+        room = zero_copy_room(self._options.frame_size or PAGE_FRAME)
         if zero_copy_frame(mtu, None) is not None:
             remedy = "leave out --frame-size"
         else:
@@ -375,7 +375,7 @@ class Attachment:
     @property
     def ring_size(self) -> int:
         """Descriptors of a receive ring: fewer than asked for where there are fewer frames."""
-        return self._config.ring_size_for(self.frame_size)
+        return self._options.ring_size_for(self.frame_size)
 
     @property
     def hugepages(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Protocol
 from xdpcap.errors import XdpcapError
 from xdpcap.host.threads import JOIN_S, GroupThread, ThreadGroup, end_process
 from xdpcap.net import Link
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.capture import Capture, SharedLimit
 from xdpcap.record.file_chain import TAIL_BYTES, Chain
@@ -43,7 +43,7 @@ class InterfaceRecorder:
 
     def __init__(
         self,
-        config: RecordConfig,
+        options: RecordOptions,
         attachment: Attachment,
         interface_id: int,
         output: Output,
@@ -56,7 +56,7 @@ class InterfaceRecorder:
         # A worker did not end in time: it still uses its rings and blocks.
         self.hung = False
         self.closed = False
-        self._config = config
+        self._options = options
         self._output = output
         self._limit = limit
         self._notify = notify
@@ -84,33 +84,33 @@ class InterfaceRecorder:
         return self.attachment.link
 
     def _worker(self, number: int, queue: int, interface_id: int, chain: Chain) -> Worker:
-        config = self._config
+        options = self._options
         chain.open_first(self._make_sink)
         assert chain.sink is not None
         source, clock = self.attachment.source(queue), self.attachment.clock
-        rotate_size = config.rotate_size_bytes or 0
+        rotate_size = options.rotate_size_bytes or 0
         capture = Capture(
             source,
             chain.sink,
-            format=config.format,
-            snaplen=config.snaplen,
-            interface_id=interface_id if config.to_stdout else 0,
+            format=options.format,
+            snaplen=options.snaplen,
+            interface_id=interface_id if options.to_stdout else 0,
             clock=self.attachment.variant.clock,
             hash_algorithm=self.attachment.metadata.hash_algorithm,
             device_clock=0 if clock is None else clock.id,
             device_time=self.attachment.metadata.time.in_device_time,
-            batch=min(config.batch, source.rx_size),
-            flush_interval_s=config.flush_interval_s,
+            batch=min(options.batch, source.rx_size),
+            flush_interval_s=options.flush_interval_s,
             rotate_size=max(rotate_size - TAIL_BYTES, 1) if rotate_size else 0,
-            rotate_packets=config.rotate_packets or 0,
-            busy_poll=config.busy_poll,
+            rotate_packets=options.rotate_packets or 0,
+            busy_poll=options.busy_poll,
             limit=self._limit,
         )
-        cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+        cpu = options.cpus[number % len(options.cpus)] if options.cpus else None
         return Worker(self.attachment, queue, capture, chain, cpu=cpu, notify=self._notify)
 
     def _make_sink(self, mode: str) -> FileSink:
-        size, count = self._config.blocks(disk=mode not in ("sync", "stream"))
+        size, count = self._options.blocks(disk=mode not in ("sync", "stream"))
         return FileSink(size, count, mode, self._output.stream_lock)
 
     def start(self) -> None:

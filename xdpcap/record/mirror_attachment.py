@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from xdpcap.net import Link
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import PacketFilter
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.ledger import QueueAccount
@@ -23,7 +23,7 @@ class MirrorAttachment(Attachment):
 
     def __init__(
         self,
-        config: RecordConfig,
+        options: RecordOptions,
         link: Link,
         queues: tuple[int, ...],
         queue_count: int,
@@ -31,13 +31,15 @@ class MirrorAttachment(Attachment):
         packet_filter: PacketFilter | None = None,
     ) -> None:
         self._rings: dict[int, CopyRing] = {}
-        super().__init__(config, link, queues, queue_count, packet_filter=packet_filter)
+        super().__init__(options, link, queues, queue_count, packet_filter=packet_filter)
 
     def _program_options(self) -> dict[str, Any]:
-        return {**super()._program_options(), "snaplen": self._config.snaplen}
+        return {**super()._program_options(), "snaplen": self._options.snaplen}
 
     def _bind(self, queue: int) -> None:
-        self._rings[queue] = CopyRing(queue, self._config.mirror_size_bytes, perf=self.variant.perf)
+        self._rings[queue] = CopyRing(
+            queue, self._options.mirror_size_bytes, perf=self.variant.perf
+        )
 
     def _tell_why_copy(self) -> None:
         """Nobody has asked for anything else."""

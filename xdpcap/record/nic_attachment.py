@@ -11,7 +11,7 @@ import os
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.net import Link
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.programs.builds import Variant, nic
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.nic_program import NicProgram
@@ -28,15 +28,15 @@ class NicAttachment(MirrorAttachment):
 
     program: NicProgram
 
-    def __init__(self, config: RecordConfig, link: Link) -> None:
-        super().__init__(config, link, (0,), 1)
+    def __init__(self, options: RecordOptions, link: Link) -> None:
+        super().__init__(options, link, (0,), 1)
 
     def _attach(self) -> tuple[NicProgram, Variant, Metadata]:
         variant = nic()
         try:
             program = NicProgram(variant.path, device=self.link.index, name=variant.program)
             try:
-                program.set_snaplen(self._config.snaplen)
+                program.set_snaplen(self._options.snaplen)
                 program.attach(self.link.index, "offload", link=kernel.has_bpf_link())
             except BaseException:
                 program.close()
@@ -49,7 +49,7 @@ class NicAttachment(MirrorAttachment):
         return program, variant, Metadata()
 
     def _bind(self, queue: int) -> None:
-        size = self._config.mirror_size_bytes
+        size = self._options.mirror_size_bytes
         self._rings[queue] = CopyRing(queue, size, perf=True, stamped=True)
 
     def count(self, row: QueueAccount) -> None:

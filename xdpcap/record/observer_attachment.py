@@ -19,17 +19,17 @@ class ObserverAttachment(MirrorAttachment):
     program: Observer  # type: ignore[assignment]
 
     def _attach(self) -> tuple[Observer, Variant, Metadata]:  # type: ignore[override]
-        config, variant = self._config, observer()
+        options, variant = self._options, observer()
         kernel.require((5, 6), "--xdp-hook")
-        assert config.xdp_hook is not None
+        assert options.xdp_hook is not None
         program = Observer(
             variant.path,
-            config.xdp_hook,
+            options.xdp_hook,
             self.link.index,
             self._map_queues,
-            at=config.xdp_hook_at,
+            at=options.xdp_hook_at,
             clock=variant.clock,
-            snaplen=config.snaplen,
+            snaplen=options.snaplen,
             whole_length=kernel.has_load_bytes(),
         )
         return program, variant, Metadata()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from xdpcap.net import Link
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.record.capture import SharedLimit
 from xdpcap.record.file_chain import Closer, FileChain
 from xdpcap.record.ledger import QueueAccount
@@ -22,12 +22,12 @@ from xdpcap.savefile.sink import StreamLock
 
 
 def open_output(
-    config: RecordConfig, sources: Sequence[tuple[str, int]], report: Callable[[str], None]
+    options: RecordOptions, sources: Sequence[tuple[str, int]], report: Callable[[str], None]
 ) -> DirectoryOutput | PipeOutput:
-    """The output that `config` names, checked; `sources` are (interface, queue) pairs."""
-    if config.to_stdout:
-        return PipeOutput(config)
-    return DirectoryOutput(config, sources, report)
+    """The output that `options` names, checked; `sources` are (interface, queue) pairs."""
+    if options.to_stdout:
+        return PipeOutput(options)
+    return DirectoryOutput(options, sources, report)
 
 
 class Described(NamedTuple):
@@ -41,15 +41,15 @@ class Described(NamedTuple):
     tsoffset_s: int = 0
 
 
-def _interface_block(config: RecordConfig, described: Described) -> bytes:
+def _interface_block(options: RecordOptions, described: Described) -> bytes:
     link = described.link
     return headers.interface_block(
-        snaplen=config.snaplen,
+        snaplen=options.snaplen,
         name=link.name,
         description=link.alias or link.driver or None,
         mac=bytes.fromhex(link.mac.replace(":", "")) if link.mac else None,
         speed_bps=link.speed_mbps * 1_000_000 if link.speed_mbps else None,
-        filter=config.filter,
+        filter=options.filter,
         os=headers.host_os(),
         comments=described.comments,
         tsoffset_s=described.tsoffset_s,
@@ -67,20 +67,20 @@ class DirectoryOutput:
 
     def __init__(
         self,
-        config: RecordConfig,
+        options: RecordOptions,
         sources: Sequence[tuple[str, int]],
         report: Callable[[str], None],
     ) -> None:
-        self._config = config
-        self._names = NameTemplate(config.name_template, ext=config.format)
-        self._names.check(sources, config.rotates)
+        self._options = options
+        self._names = NameTemplate(options.name_template, ext=options.format)
+        self._names.check(sources, options.rotates)
         self._directory = Directory(
-            config.output,
+            options.output,
             report=report,
-            pattern=self._names.pattern(config.interfaces),
-            keep_files=config.keep_files,
-            keep_size_bytes=config.keep_size_bytes,
-            post_rotate=config.post_rotate,
+            pattern=self._names.pattern(options.interfaces),
+            keep_files=options.keep_files,
+            keep_size_bytes=options.keep_size_bytes,
+            post_rotate=options.post_rotate,
         )
         stale = self._directory.stale_parts()
         if stale:
@@ -95,19 +95,19 @@ class DirectoryOutput:
     @property
     def place(self) -> str:
         """The directory, for people."""
-        return self._config.output
+        return self._options.output
 
     def check(self) -> None:
         """Raise if files can't be written any more, as after giving up root."""
-        check_directory(self._config.output)
+        check_directory(self._options.output)
 
     def describe(self, interfaces: Iterable[Described]) -> None:
         """Make the file headers from what the interfaces are and what is to be said of them."""
         for described in interfaces:
-            if self._config.format == "pcap":
-                header = headers.pcap_header(self._config.snaplen)
+            if self._options.format == "pcap":
+                header = headers.pcap_header(self._options.snaplen)
             else:
-                header = _section_header() + _interface_block(self._config, described)
+                header = _section_header() + _interface_block(self._options, described)
             self._headers[described.link.name] = header
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> FileChain:
@@ -117,7 +117,7 @@ class DirectoryOutput:
             self._closer,
             make_name=lambda start_ns, n: self._name(interface, queue, start_ns, n),
             header=self._headers[interface],
-            with_statistics=self._config.format == "pcapng",
+            with_statistics=self._options.format == "pcapng",
             limit=limit,
         )
 
@@ -157,8 +157,8 @@ class DirectoryOutput:
 class PipeOutput:
     """One stream on standard output."""
 
-    def __init__(self, config: RecordConfig) -> None:
-        self._config = config
+    def __init__(self, options: RecordOptions) -> None:
+        self._options = options
         self._pipe = Pipe()
         self.stream_lock: StreamLock | None = self._pipe.lock
 
@@ -172,12 +172,12 @@ class PipeOutput:
 
     def describe(self, interfaces: Iterable[Described]) -> None:
         """Write the headers of the stream."""
-        if self._config.format == "pcap":
-            self._pipe.write(headers.pcap_header(self._config.snaplen))
+        if self._options.format == "pcap":
+            self._pipe.write(headers.pcap_header(self._options.snaplen))
             return
         self._pipe.write(_section_header())
         for described in interfaces:
-            self._pipe.write(_interface_block(self._config, described))
+            self._pipe.write(_interface_block(self._options, described))
 
     def make_chain(self, interface: str, queue: int, limit: SharedLimit | None) -> PipeChain:
         """A queue's records on the pipe."""

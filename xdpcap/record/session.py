@@ -18,7 +18,7 @@ from xdpcap.host.threads import end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import OLDEST_KERNEL, PacketFilter
 from xdpcap.programs.dead_man import RENEWALS
 from xdpcap.record.attachment import Attachment, require_memory
@@ -54,28 +54,28 @@ class SessionUi(Protocol):
     def finish(self, report: dict[str, Any]) -> None: ...
 
 
-def record_session(config: RecordConfig, ui: SessionUi) -> int:
-    """Record as `config` says until told to stop; returns the exit code.
+def record_session(options: RecordOptions, ui: SessionUi) -> int:
+    """Record as `options` says until told to stop; returns the exit code.
 
     0 when everything received is in the files or was counted as wished, 1 when
     something went wrong on the way; XdpcapError when it could not begin.
     """
-    config.validate()
+    options.validate()
     kernel.require((4, 18), "AF_XDP")
     kernel.require_af_xdp()
-    if config.dead_man_s is not None:
+    if options.dead_man_s is not None:
         kernel.require((5, 5), "--dead-man")
-    if config.filter is not None:
+    if options.filter is not None:
         kernel.require(OLDEST_KERNEL, "a filter")
     with contextlib.ExitStack() as stack:
-        return Session(config, ui, stack).run()
+        return Session(options, ui, stack).run()
 
 
 class Session:
     """One recording.  Owned by the main thread."""
 
-    def __init__(self, config: RecordConfig, ui: SessionUi, stack: contextlib.ExitStack) -> None:
-        self._config = config
+    def __init__(self, options: RecordOptions, ui: SessionUi, stack: contextlib.ExitStack) -> None:
+        self._options = options
         self._ui = ui
         self._stack = stack
         self._recorders: dict[str, InterfaceRecorder] = {}
@@ -96,45 +96,45 @@ class Session:
 
     def run(self) -> int:
         """The whole life of the session."""
-        config = self._config
+        options = self._options
         privileges.require_descriptors()
-        self._outside = Outside(config.prometheus)
+        self._outside = Outside(options.prometheus)
         self._stack.callback(self._outside.close)
-        if config.filter is not None:
+        if options.filter is not None:
             # Before the namespace is entered, in which names may not be found.
-            self._filter = PacketFilter(config.filter, config.unmatched)
-        if config.netns is not None:
-            netns.enter(config.netns)
-        privileges.require(config.umem_size_bytes)
+            self._filter = PacketFilter(options.filter, options.unmatched)
+        if options.netns is not None:
+            netns.enter(options.netns)
+        privileges.require(options.umem_size_bytes)
         privileges.raise_memlock()
-        if config.user is not None:
-            privileges.check_user(config.user)
-        links = [admitted(config, name, self._filter) for name in config.interfaces]
+        if options.user is not None:
+            privileges.check_user(options.user)
+        links = [admitted(options, name, self._filter) for name in options.interfaces]
         sources = [
             (link.name, queue)
             for link in links
-            for queue in net.choose_queues(link.name, config.queues)
+            for queue in net.choose_queues(link.name, options.queues)
         ]
         privileges.require_descriptors(len(sources))
-        require_memory(config, len(sources))
-        self._output = open_output(config, sources, self._ui.message)
+        require_memory(options, len(sources))
+        self._output = open_output(options, sources, self._ui.message)
         self._stack.callback(self._output.close)
         self._link_watch = net.LinkWatch()
         self._stack.callback(self._link_watch.close)
         self._wakeups = self._stack.enter_context(Wakeups(self._link_watch))
         self._guardian = self._stack.enter_context(Guardian())
-        prepare(config, links, self._guardian)
-        if config.count is not None or config.max_size_bytes is not None:
-            self._limit = SharedLimit(config.count, config.max_size_bytes)
+        prepare(options, links, self._guardian)
+        if options.count is not None or options.max_size_bytes is not None:
+            self._limit = SharedLimit(options.count, options.max_size_bytes)
         attachments = [self._attach(link) for link in links]
-        if config.user is not None:
-            privileges.drop_to(config.user)
+        if options.user is not None:
+            privileges.drop_to(options.user)
             self._output.check()
         self._describe(attachments)
-        if config.rotate_interval_s is not None:
+        if options.rotate_interval_s is not None:
             # Before the first file begins, so that no boundary falls between the two.
             self._clock = RotationClock(
-                config.rotate_interval_s, config.rotate_align, time.time_ns()
+                options.rotate_interval_s, options.rotate_align, time.time_ns()
             )
         try:
             for interface_id, attachment in enumerate(attachments):
@@ -157,21 +157,21 @@ class Session:
     # -- set-up ---------------------------------------------------------------------------
 
     def _attach(self, link: net.Link) -> Attachment:
-        config = self._config
+        options = self._options
         # Read before attaching: virtio_net shows more queues while a program is on.
         queue_count = net.rx_queue_count(link.name)
-        queues = net.choose_queues(link.name, config.queues)
-        if config.promiscuous:
+        queues = net.choose_queues(link.name, options.queues)
+        if options.promiscuous:
             self._stack.enter_context(net.Promiscuous(link.name))
         kind: type[Attachment] = Attachment
-        if config.copies:
-            kind = MirrorAttachment if config.mirror else ObserverAttachment
-        attachment = kind(config, link, queues, queue_count, packet_filter=self._filter)
+        if options.copies:
+            kind = MirrorAttachment if options.mirror else ObserverAttachment
+        attachment = kind(options, link, queues, queue_count, packet_filter=self._filter)
         self._stack.callback(attachment.close)
         self._outside.show(attachment)
         # Unwound before the attachment is: then another recording may have the interface.
         self._stack.callback(self._outside.hide, link.name)
-        verdict = granted_verdict(config, attachment)
+        verdict = granted_verdict(options, attachment)
         self._verdicts[link.name] = verdict
         self._ui.verdict(verdict)
         return attachment
@@ -181,7 +181,7 @@ class Session:
 
     def _make_recorder(self, interface_id: int, attachment: Attachment) -> None:
         recorder = InterfaceRecorder(
-            self._config,
+            self._options,
             attachment,
             interface_id,
             self._output,
@@ -200,10 +200,10 @@ class Session:
     # -- recording ------------------------------------------------------------------------
 
     def _record(self) -> None:
-        config = self._config
+        options = self._options
         for recorder in self._recorders.values():
             recorder.start()
-        if not config.quiet:
+        if not options.quiet:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
@@ -221,7 +221,7 @@ class Session:
                 for recorder in self._recorders.values():
                     recorder.rotate()
             now = time.monotonic()
-            if now - last_tick >= config.stats_interval_s:
+            if now - last_tick >= options.stats_interval_s:
                 rows = self._accounts()
                 summary = total(rows)
                 rate = (summary.bytes_to_disk - disk_bytes) / (now - last_tick)
@@ -242,17 +242,17 @@ class Session:
             self._problems += recorder.errors
         if self._problems or any(r.limit_reached for r in self._recorders.values()):
             return True
-        duration = self._config.duration_s
+        duration = self._options.duration_s
         return duration is not None and time.monotonic() - begun >= duration
 
     def _next_deadline(self, begun: float, last_tick: float, clock: RotationClock | None) -> float:
         """Seconds until something is due."""
         now = time.monotonic()
-        due = [last_tick + self._config.stats_interval_s - now]
-        if self._config.dead_man_s is not None:
-            due.append(self._config.dead_man_s / RENEWALS)
-        if self._config.duration_s is not None:
-            due.append(begun + self._config.duration_s - now)
+        due = [last_tick + self._options.stats_interval_s - now]
+        if self._options.dead_man_s is not None:
+            due.append(self._options.dead_man_s / RENEWALS)
+        if self._options.duration_s is not None:
+            due.append(begun + self._options.duration_s - now)
         if clock is not None:
             due.append((clock.deadline_ns - time.time_ns()) / 1e9)
         return max(min(due), 0.0)
@@ -286,7 +286,7 @@ class Session:
             self._retire(name)
         elif not event.up and name not in self._gone:
             self._lose(name, "went down")
-            if self._config.wait_link:
+            if self._options.wait_link:
                 # The files so far are complete while it is away.
                 recorder.rotate()
         elif event.up and name in self._gone:
@@ -297,7 +297,7 @@ class Session:
 
     def _lose(self, name: str, what: str) -> None:
         self._gone[name] = time.monotonic()
-        if self._config.wait_link:
+        if self._options.wait_link:
             self._ui.message(f"{name} {what}; waiting for it to come back")
         else:
             self._problems.append(
@@ -319,13 +319,13 @@ class Session:
     def _come_back(self, name: str) -> None:
         """Record an interface that was deleted and made again."""
         away = time.monotonic() - self._gone.pop(name)
-        interface_id = self._config.interfaces.index(name)
+        interface_id = self._options.interfaces.index(name)
         try:
             link = net.get_link(name)
             # It is another device now, set as it was made.
-            prepare(self._config, [link], self._guardian)
+            prepare(self._options, [link], self._guardian)
             attachment = self._attach(link)
-            if not self._config.to_stdout:
+            if not self._options.to_stdout:
                 self._describe([attachment])
             self._make_recorder(interface_id, attachment)
         except XdpcapError as exc:

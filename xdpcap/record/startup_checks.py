@@ -7,7 +7,7 @@ import re
 
 from xdpcap import net
 from xdpcap.options.frame_sizes import chosen_frame
-from xdpcap.options.record import RecordConfig
+from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import format_size
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.startup import Verdict
@@ -19,16 +19,16 @@ CLOCK_TEXT = {
 }
 
 
-def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
-    """What the kernel granted to a recording of `config`, and what will spoil it."""
+def granted_verdict(options: RecordOptions, attachment: Attachment) -> Verdict:
+    """What the kernel granted to a recording of `options`, and what will spoil it."""
     link, variant, device = attachment.link, attachment.variant, attachment.device_time
     queues = attachment.queue_verdicts()
     found = net.spoilers(
         link,
         attachment.attach_mode,
-        chosen_frame(config.frame_size) if config.copies else attachment.frame_size,
+        chosen_frame(options.frame_size) if options.copies else attachment.frame_size,
         all(q.multi_buffer for q in queues),
-        config.netns,
+        options.netns,
         queue_count=attachment.queue_count,
         tags_told=attachment.metadata.vlan_tags,
     )
@@ -46,26 +46,26 @@ def granted_verdict(config: RecordConfig, attachment: Attachment) -> Verdict:
         program=f"{variant.program} of {variant.path}" if variant.foreign else "",
         counted_by="program" if attachment.program.counts else "worker",
         kernel=os.uname().release,
-        memory=_memory_line(config, attachment),
+        memory=_memory_line(options, attachment),
         mode=attachment.mode,
-        sample=_sample_line(config),
+        sample=_sample_line(options),
         filter=str(attachment.packet_filter or ""),
         packets=attachment.metadata.summary(),
-        rss=_rss_line(config, link),
+        rss=_rss_line(options, link),
         spoilers=[(spoiler.why, spoiler.command) for spoiler in found],
     )
 
 
-def _sample_line(config: RecordConfig) -> str:
-    if config.sample == 1:
+def _sample_line(options: RecordOptions) -> str:
+    if options.sample == 1:
         return ""
-    what = "packet" if config.sample_by == "count" else "flow"
-    return f"one {what} in {config.sample}; the rest stays with the host"
+    what = "packet" if options.sample_by == "count" else "flow"
+    return f"one {what} in {options.sample}; the rest stays with the host"
 
 
-def _rss_line(config: RecordConfig, link: net.Link) -> str:
+def _rss_line(options: RecordOptions, link: net.Link) -> str:
     """Read back, since attaching a program may make a driver set up its queues anew."""
-    if config.rss == "keep":
+    if options.rss == "keep":
         return ""
     found = net.rss(link.name)
     if found is None or not found.symmetric:
@@ -73,15 +73,15 @@ def _rss_line(config: RecordConfig, link: net.Link) -> str:
     return "symmetric: both directions of a connection come to one queue"
 
 
-def _memory_line(config: RecordConfig, attachment: Attachment) -> str:
-    if config.copies:
+def _memory_line(options: RecordOptions, attachment: Attachment) -> str:
+    if options.copies:
         kind = "perf rings" if attachment.variant.perf else "a ring buffer"
-        return f"{kind} of {_spaced_size(config.mirror_size_bytes)} a queue"
+        return f"{kind} of {_spaced_size(options.mirror_size_bytes)} a queue"
     text = (
-        f"{_spaced_size(config.umem_size_bytes)} a queue, frames of {attachment.frame_size} bytes, "
-        f"rings of {attachment.ring_size}"
+        f"{_spaced_size(options.umem_size_bytes)} a queue, "
+        f"frames of {attachment.frame_size} bytes, rings of {attachment.ring_size}"
     )
-    if not config.hugepages:
+    if not options.hugepages:
         return text
     if attachment.hugepages:
         return f"{text}, huge pages"

@@ -19,7 +19,7 @@ from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.host import kernel
 from xdpcap.net import Link, await_carrier, rx_queue_count, tx_dropped
 from xdpcap.net.nic_clock import HardwareClock
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.programs.attach import attach_program
 from xdpcap.programs.builds import variants
 from xdpcap.programs.program import Program
@@ -44,7 +44,7 @@ class TxAttachment:
 
     def __init__(
         self,
-        config: ReplayConfig,
+        options: ReplayOptions,
         link: Link,
         queues: tuple[int, ...],
         *,
@@ -58,13 +58,13 @@ class TxAttachment:
         self.clock: HardwareClock | None = None
         self.launch_time = ""
         self._dropped_before = tx_dropped(link.name)
-        self._config = config
+        self._options = options
         self._need_wakeup = need_wakeup and kernel.has_need_wakeup()
         self._umems: list[Umem] = []
         try:
-            if config.attach in ("native", "generic"):
-                self._attach(config.attach)
-            if not (config.launch_time and self._bind_timed()):
+            if options.attach in ("native", "generic"):
+                self._attach(options.attach)
+            if not (options.launch_time and self._bind_timed()):
                 for queue in queues:
                     self.xsks[queue] = self._bind(queue)
             await_carrier(link)
@@ -85,12 +85,12 @@ class TxAttachment:
     @property
     def frame_size(self) -> int:
         """Bytes of a frame."""
-        return self._config.frame_size
+        return self._options.frame_size
 
     @property
     def ring_size(self) -> int:
         """Descriptors of a TX ring."""
-        return self._config.ring_size
+        return self._options.ring_size
 
     def _attach(self, mode: str) -> None:
         queue_count = rx_queue_count(self.link.name)
@@ -99,7 +99,7 @@ class TxAttachment:
 
     def _bind_timed(self) -> bool:
         """Sockets for launch times on all queues; False, with none left, when it can't be."""
-        reason = launch_time.lacking(self._config, self.link, self.queues)
+        reason = launch_time.lacking(self._options, self.link, self.queues)
         if reason is None:
             try:
                 self.clock = HardwareClock(self.link.name)
@@ -112,13 +112,13 @@ class TxAttachment:
             except XdpcapError as exc:
                 reason = str(exc).split(";")[0]
             self._close_sockets()
-            if self._config.attach == "auto":
+            if self._options.attach == "auto":
                 self._detach()
         self.launch_time = launch_time.withheld_text(reason)
         return False
 
     def _bind(self, queue: int) -> Xsk:
-        wanted = self._config.zero_copy
+        wanted = self._options.zero_copy
         if wanted == "off":
             return self._socket(queue, False)
         try:
@@ -152,16 +152,16 @@ class TxAttachment:
     def _may_need_program(self) -> bool:
         # No virtual driver has zero-copy; attaching would only disturb its link.
         virtual = self.link.kind in ("veth", "dummy", "bridge", "tun")
-        return self._config.attach == "auto" and self.program is None and not virtual
+        return self._options.attach == "auto" and self.program is None and not virtual
 
     def _socket(self, queue: int, zero_copy: bool) -> Xsk:
-        config = self._config
+        options = self._options
         umem_class, xsk_class = (Umem, Xsk) if self.clock is None else (MetadataUmem, MetadataXsk)
         umem = umem_class(
-            config.umem_size_bytes,
-            frame_size=config.frame_size,
+            options.umem_size_bytes,
+            frame_size=options.frame_size,
             fill_size=FILL_SIZE,
-            completion_size=config.ring_size,
+            completion_size=options.ring_size,
         )
         try:
             xsk = xsk_class(
@@ -169,7 +169,7 @@ class TxAttachment:
                 self.link.name,
                 queue,
                 rx_size=0,
-                tx_size=config.ring_size,
+                tx_size=options.ring_size,
                 zero_copy=zero_copy,
                 multi_buffer=self._multi_buffer(umem),
                 need_wakeup=self._need_wakeup,

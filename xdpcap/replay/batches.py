@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.addresses import parse_vlan
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.plan import Pacer, Plan, select
 from xdpcap.savefile.batch_reader import CaptureReader
@@ -68,7 +68,7 @@ class Reading:
 
 
 class Feed:
-    """Reads `config.files` into batches, edited by `edit` and timed by `pacer`.
+    """Reads `options.files` into batches, edited by `edit` and timed by `pacer`.
 
     `longest` is the longest frame that the MTU allows, bytes.  `sides` tells for each packet,
     as read and before it is edited, which interface it leaves by: 0 or 1.  Raises
@@ -78,7 +78,7 @@ class Feed:
 
     def __init__(
         self,
-        config: ReplayConfig,
+        options: ReplayOptions,
         *,
         longest: int,
         pacer: Pacer | None,
@@ -87,9 +87,9 @@ class Feed:
         sides: Callable[[PacketSet], bytes] | None = None,
     ) -> None:
         self.reading = Reading()
-        self.preload = config.preload if config.preload is not None else _fits(config)
-        self._config = config
-        self._longest = _sendable(config, longest)
+        self.preload = options.preload if options.preload is not None else _fits(options)
+        self._options = options
+        self._longest = _sendable(options, longest)
         self._pacer = pacer
         self._edit = edit
         self._sides = sides
@@ -103,7 +103,7 @@ class Feed:
             self._read_all(packets)
             yield self._batch(packets)
         else:
-            if self._config.strict:
+            if self._options.strict:
                 self._check()
             yield from self._stream()
 
@@ -125,22 +125,22 @@ class Feed:
         return Batch(packets, plan, sides)
 
     def _macs(self) -> bytes:
-        config = self._config
-        if config.dst_mac is None or config.src_mac is None:
+        options = self._options
+        if options.dst_mac is None or options.src_mac is None:
             return b""
-        return config.dst_mac + config.src_mac
+        return options.dst_mac + options.src_mac
 
     @contextlib.contextmanager
     def _open(self, path: str) -> Iterator[CaptureReader]:
         """A file's reader; what it has met is in `reading` afterwards."""
-        source, config = open_source(path), self._config
+        source, options = open_source(path), self._options
         with CaptureReader(
             source.fd,
             source.name,
             longest=self._longest,
             # A tag that is added takes the room that the MTU leaves for one.
-            tag_room=0 if _adds_tag(config) else TAG_BYTES,
-            pad=config.pad,
+            tag_room=0 if _adds_tag(options) else TAG_BYTES,
+            pad=options.pad,
             macs=self._macs(),
             before=self.reading.read,
         ) as reader:
@@ -150,14 +150,14 @@ class Feed:
 
     def _read_all(self, packets: PacketSet) -> None:
         """Every file into one set."""
-        for path in self._config.files:
+        for path in self._options.files:
             with self._open(path) as reader:
                 while not reader.ended:
                     reader.read(packets)
 
     def _portions(self) -> Iterator[PacketSet]:
         """The files piece by piece, up to their end or until the feed is stopped."""
-        for path in self._config.files:
+        for path in self._options.files:
             with self._open(path) as reader:
                 while not reader.ended and not self._stopped.is_set():
                     packets = PacketSet()
@@ -177,13 +177,13 @@ class Feed:
         for cause, (count, numbers) in reader.skipped.items():
             reading.skipped[cause] = reading.skipped.get(cause, 0) + count
             reading.skipped_numbers.setdefault(cause, []).extend(numbers)
-            if count and self._config.strict:
+            if count and self._options.strict:
                 raise XdpcapError(
                     f"{reader.name}: packet {numbers[0]} is {cause.replace('_', ' ')} to be sent; "
                     "leave out --strict to skip such packets"
                 )
         if damage is not None:
-            if self._config.strict:
+            if self._options.strict:
                 raise XdpcapError(f"{damage}; nothing was sent because of --strict")
             reading.damage.append(damage)
 
@@ -228,26 +228,26 @@ class Feed:
         self._put(ahead, None)
 
 
-def _sendable(config: ReplayConfig, longest: int) -> int:
+def _sendable(options: ReplayOptions, longest: int) -> int:
     """The longest frame without a VLAN tag that the kernel takes of those that the MTU allows."""
-    longest = min(longest, MOST_FRAMES * config.frame_size - TAG_BYTES)
-    needed = -(-(longest + TAG_BYTES) // config.frame_size)
-    if needed > config.ring_size:
+    longest = min(longest, MOST_FRAMES * options.frame_size - TAG_BYTES)
+    needed = -(-(longest + TAG_BYTES) // options.frame_size)
+    if needed > options.ring_size:
         raise UsageError(
-            f"--ring-size {config.ring_size}: the longest packet that the MTU allows takes "
+            f"--ring-size {options.ring_size}: the longest packet that the MTU allows takes "
             f"{needed} descriptors; use {1 << (needed - 1).bit_length()} or more"
         )
     return longest
 
 
-def _adds_tag(config: ReplayConfig) -> bool:
-    return config.vlan is not None and parse_vlan(config.vlan).what == "add"
+def _adds_tag(options: ReplayOptions) -> bool:
+    return options.vlan is not None and parse_vlan(options.vlan).what == "add"
 
 
-def _fits(config: ReplayConfig) -> bool:
+def _fits(options: ReplayOptions) -> bool:
     """Whether all files together can be expected to fit the preload bound."""
     total = 0
-    for path in config.files:
+    for path in options.files:
         if path == "-":
             return False
         try:
@@ -255,4 +255,4 @@ def _fits(config: ReplayConfig) -> bool:
         except OSError as exc:
             raise UsageError(f"{path}: {exc.strerror}; name a capture file") from None
         total += size * (COMPRESSION_GUESS if path.endswith(COMPRESSED) else 1)
-    return total <= config.preload_bound_bytes
+    return total <= options.preload_bound_bytes

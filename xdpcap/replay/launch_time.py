@@ -17,7 +17,7 @@ from xdpcap import net
 from xdpcap.host import kernel
 from xdpcap.net import Link
 from xdpcap.net.nic_clock import HardwareClock
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 
 # A thread that sleeps wakes some tens of microseconds late, a virtual one now and then more
 # than a millisecond.  A million packets a second of so much time just fit the default ring,
@@ -25,18 +25,18 @@ from xdpcap.options.replay import ReplayConfig
 LEAD_NS = 2_000_000
 
 
-def lacking(config: ReplayConfig, link: Link, queues: tuple[int, ...]) -> str | None:
+def lacking(options: ReplayOptions, link: Link, queues: tuple[int, ...]) -> str | None:
     """What keeps the NIC from being left the packets' times; None when nothing is known to."""
-    return next(_lacks(config, link, queues), None)
+    return next(_lacks(options, link, queues), None)
 
 
-def _lacks(config: ReplayConfig, link: Link, queues: tuple[int, ...]) -> Iterator[str]:
+def _lacks(options: ReplayOptions, link: Link, queues: tuple[int, ...]) -> Iterator[str]:
     if not kernel.has_launch_time():
         yield f"it needs Linux 6.15 and this is {os.uname().release}"
-    if config.zero_copy == "off":
+    if options.zero_copy == "off":
         yield "it needs zero-copy and --zero-copy is off"
-    if config.attach in ("generic", "none"):
-        yield f"it needs a native program and --attach is {config.attach}"
+    if options.attach in ("generic", "none"):
+        yield f"it needs a native program and --attach is {options.attach}"
     if not net.offers_launch_time(link.index):
         yield f"the driver {link.driver or 'of ' + link.name} does not offer it"
     unprepared = sorted(set(queues) - net.timed_queues(link.index))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xdpcap.replay.startup import wire_bits
 
 if TYPE_CHECKING:
-    from xdpcap.options.replay import ReplayConfig
+    from xdpcap.options.replay import ReplayOptions
     from xdpcap.replay.attachment import TxAttachment
     from xdpcap.replay.batches import Feed
     from xdpcap.replay.sender import Sender
@@ -96,7 +96,7 @@ def _row(sender: Sender) -> dict[str, Any]:
 
 
 def build_report(
-    config: ReplayConfig,
+    options: ReplayOptions,
     senders: Sequence[Sequence[Sender]],
     attachments: Sequence[TxAttachment],
     feed: Feed,
@@ -123,7 +123,7 @@ def build_report(
         "zero_copy": all(attachment.zero_copy for attachment in attachments),
         "queues": rows,
         "timing": timing(every),
-        "files": list(config.files),
+        "files": list(options.files),
         "loops": max((row["loops"] for row in rows), default=0),
         "interfaces": [attachment.link.name for attachment in attachments],
         "verify": None,

@@ -12,7 +12,7 @@ from itertools import count
 
 from xdpcap.errors import explain
 from xdpcap.net.nic_clock import HardwareClock
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay import transmitter
 from xdpcap.replay.launch_time import LEAD_NS
@@ -50,7 +50,7 @@ class Sender:
 
     def __init__(
         self,
-        config: ReplayConfig,
+        options: ReplayOptions,
         interface: str,
         xsk: Xsk,
         *,
@@ -68,9 +68,9 @@ class Sender:
         self.ended_ns = 0
         self.transmitter = Transmitter(
             xsk,
-            batch=config.batch,
-            late_ns=int(config.late_s * 1e9),
-            sleep_only=config.timer == "sleep" or clock is not None,
+            batch=options.batch,
+            late_ns=int(options.late_s * 1e9),
+            sleep_only=options.timer == "sleep" or clock is not None,
             limit=limit,
             launch_clock=None if clock is None else clock.id,
             lead_ns=0 if clock is None else LEAD_NS,

@@ -13,7 +13,7 @@ from xdpcap.host import kernel, privileges
 from xdpcap.host.threads import GroupThread, ThreadGroup, end_process
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.attachment import TxAttachment
@@ -42,24 +42,24 @@ class SessionUi(Protocol):
     def finish(self, report: dict[str, Any]) -> None: ...
 
 
-def replay_session(config: ReplayConfig, ui: SessionUi) -> int:
-    """Send as `config` says; returns the exit code.
+def replay_session(options: ReplayOptions, ui: SessionUi) -> int:
+    """Send as `options` says; returns the exit code.
 
     0 when everything was sent or the limit was reached as wished, 1 when something went
     wrong on the way; XdpcapError when it could not begin.
     """
-    config.validate()
+    options.validate()
     kernel.require((5, 1), "replay")
     kernel.require_af_xdp()
     with contextlib.ExitStack() as stack:
-        return ReplaySession(config, ui, stack).run()
+        return ReplaySession(options, ui, stack).run()
 
 
 class ReplaySession:
     """One replay.  Owned by the main thread."""
 
-    def __init__(self, config: ReplayConfig, ui: SessionUi, stack: contextlib.ExitStack) -> None:
-        self._config = config
+    def __init__(self, options: ReplayOptions, ui: SessionUi, stack: contextlib.ExitStack) -> None:
+        self._options = options
         self._ui = ui
         self._stack = stack
         self._senders: list[list[Sender]] = []
@@ -74,19 +74,19 @@ class ReplaySession:
 
     def run(self) -> int:
         """The whole life of the session."""
-        config = self._config
-        if config.netns is not None:
-            netns.enter(config.netns)
-        privileges.require(config.umem_size_bytes)
+        options = self._options
+        if options.netns is not None:
+            netns.enter(options.netns)
+        privileges.require(options.umem_size_bytes)
         privileges.raise_memlock()
         links = [self._admit(name) for name in self._interfaces()]
         longest = min(link.mtu for link in links) + ETHERNET_HEADER
         self._feed = Feed(
-            config,
+            options,
             longest=longest,
-            pacer=_pacer(config),
-            edit=_editor(config),
-            sides=open_sides(config),
+            pacer=_pacer(options),
+            edit=_editor(options),
+            sides=open_sides(options),
             threads=self._threads,
         )
         self._stack.callback(self._threads.close)
@@ -129,35 +129,35 @@ class ReplaySession:
     # -- set-up -----------------------------------------------------------------------------
 
     def _interfaces(self) -> list[str]:
-        second = self._config.second_interface
-        return [self._config.interface] + ([second] if second is not None else [])
+        second = self._options.second_interface
+        return [self._options.interface] + ([second] if second is not None else [])
 
     def _admit(self, name: str) -> net.Link:
         link = net.get_link(name)
-        if not self._config.force:
+        if not self._options.force:
             reason = net.refusal(name, because=net.SENDING)
             if reason is not None:
                 raise UsageError(reason)
-        net.require_up(link, self._config.netns)
+        net.require_up(link, self._options.netns)
         return link
 
     def _attach(self, link: net.Link) -> None:
-        queues = net.choose_queues(link.name, self._config.queues or (0,))
-        attachment = TxAttachment(self._config, link, queues)
+        queues = net.choose_queues(link.name, self._options.queues or (0,))
+        attachment = TxAttachment(self._options, link, queues)
         self._stack.callback(attachment.close)
         self._attachments.append(attachment)
 
     def _make_senders(self) -> None:
-        config = self._config
-        limit = SendLimit(config.limit) if config.limit is not None else None
+        options = self._options
+        limit = SendLimit(options.limit) if options.limit is not None else None
         number = 0
         for attachment in self._attachments:
             row = []
             for xsk in attachment.xsks.values():
-                cpu = config.cpus[number % len(config.cpus)] if config.cpus else None
+                cpu = options.cpus[number % len(options.cpus)] if options.cpus else None
                 number += 1
                 name, clock = attachment.link.name, attachment.clock
-                sender = Sender(config, name, xsk, limit=limit, cpu=cpu, clock=clock)
+                sender = Sender(options, name, xsk, limit=limit, cpu=cpu, clock=clock)
                 self._stack.callback(sender.close)
                 row.append(sender)
             self._senders.append(row)
@@ -169,11 +169,11 @@ class ReplaySession:
         skipped = sum(reading.skipped.values())
         if skipped:
             return f"none of {skipped} packets can be sent: too long for the MTU, or too short"
-        return f"{', '.join(self._config.files)}: no packet to send"
+        return f"{', '.join(self._options.files)}: no packet to send"
 
     def _announce(self, first: Batch) -> None:
-        config, preload = self._config, self._feed.preload
-        warnings = list(sending_warnings(config, self._feed, len(first.packets), len(self._all)))
+        options, preload = self._options, self._feed.preload
+        warnings = list(sending_warnings(options, self._feed, len(first.packets), len(self._all)))
         for attachment in self._attachments:
             self._ui.verdict(
                 ReplayVerdict(
@@ -181,11 +181,11 @@ class ReplaySession:
                     driver=attachment.link.driver,
                     attach_mode=attachment.attach_mode,
                     queues=[(q, bool(x.zero_copy)) for q, x in attachment.xsks.items()],
-                    files=config.files,
+                    files=options.files,
                     packets=len(first.packets) if preload else None,
                     bytes=first.packets.packet_bytes if preload else None,
                     preload=preload,
-                    pace=config.pace_text,
+                    pace=options.pace_text,
                     launch_time=attachment.launch_time,
                     kernel=os.uname().release,
                     warnings=[*link_warnings(attachment.link), *warnings],
@@ -194,7 +194,7 @@ class ReplaySession:
             warnings = []  # said once, with the first interface
 
     def _record_far_end(self) -> None:
-        target = self._config.verify_target
+        target = self._options.verify_target
         if target is None:
             return
         self._far_end = Recorder(*target)
@@ -212,7 +212,7 @@ class ReplaySession:
         result["recorder"] = report["total"]
         if differs(result):
             found = ", ".join(f"{result[name]} {name}" for name in DIFFERENCES)
-            self._problems.append(f"--verify {self._config.verify}: {found}")
+            self._problems.append(f"--verify {self._options.verify}: {found}")
         return result
 
     # -- sending ----------------------------------------------------------------------------
@@ -223,13 +223,13 @@ class ReplaySession:
 
     def _begin(self) -> int:
         """Start the threads; returns when the first packet is due, CLOCK_MONOTONIC."""
-        config = self._config
+        options = self._options
         begun_ns = time.monotonic_ns() + LEAD_NS
-        if config.start_at_ns is not None:
-            begun_ns = time.monotonic_ns() + max(config.start_at_ns - time.time_ns(), LEAD_NS)
+        if options.start_at_ns is not None:
+            begun_ns = time.monotonic_ns() + max(options.start_at_ns - time.time_ns(), LEAD_NS)
         deadline_ns = 0
-        if config.duration_s is not None:
-            deadline_ns = begun_ns + int(config.duration_s * 1e9)
+        if options.duration_s is not None:
+            deadline_ns = begun_ns + int(options.duration_s * 1e9)
         self._leave_cpus()
         for sender in self._all:
             sender.set_times(begun_ns, deadline_ns)
@@ -241,13 +241,13 @@ class ReplaySession:
     def _leave_cpus(self) -> None:
         """Keep this thread, and those it makes, off the CPUs that senders have to themselves."""
         allowed = os.sched_getaffinity(0)
-        others = allowed - set(self._config.cpus or ())
+        others = allowed - set(self._options.cpus or ())
         if others and others != allowed:
             os.sched_setaffinity(0, others)
             self._stack.callback(os.sched_setaffinity, 0, allowed)
 
     def _start_feeding(self, first: Batch, batches: Any) -> None:
-        passes = self._config.loop if self._feed.preload else 1
+        passes = self._options.loop if self._feed.preload else 1
         total = len(first.packets) * passes if self._feed.preload and passes else None
         pass_ns = int(self._feed.pass_ns)
         seconds = pass_ns * passes / 1e9 if total is not None and pass_ns else None
@@ -278,7 +278,7 @@ class ReplaySession:
                 sender.put(job)
 
     def _watch(self, begun_ns: int, wakeups: Wakeups) -> None:
-        interval = self._config.stats_interval_s
+        interval = self._options.stats_interval_s
         while not all(sender.done for sender in self._all):
             wakeups.wait(interval)
             self._ui.tick(self._progress(begun_ns))
@@ -309,30 +309,30 @@ class ReplaySession:
         return seconds
 
     def _report(self, seconds: float) -> dict[str, Any]:
-        return build_report(self._config, self._senders, self._attachments, self._feed, seconds)
+        return build_report(self._options, self._senders, self._attachments, self._feed, seconds)
 
 
-def _pacer(config: ReplayConfig) -> Pacer | None:
-    if config.top_speed:
+def _pacer(options: ReplayOptions) -> Pacer | None:
+    if options.top_speed:
         return None
-    if config.pps is not None:
-        return Pacer("pps", config.pps)
-    if config.mbps is not None:
-        return Pacer("mbps", config.mbps)
-    return Pacer("recorded", config.speed or 1.0, config.gap_limit_s)
+    if options.pps is not None:
+        return Pacer("pps", options.pps)
+    if options.mbps is not None:
+        return Pacer("mbps", options.mbps)
+    return Pacer("recorded", options.speed or 1.0, options.gap_limit_s)
 
 
-def _editor(config: ReplayConfig) -> Any:
-    wanted = (config.dst_mac, config.src_mac, config.vlan, config.map_ip, config.seed)
+def _editor(options: ReplayOptions) -> Any:
+    wanted = (options.dst_mac, options.src_mac, options.vlan, options.map_ip, options.seed)
     if not any(wish is not None and wish != () for wish in wanted):
         return lambda packets: packets
     rewriter = Rewriter(
-        dst_mac=config.dst_mac,
-        src_mac=config.src_mac,
-        vlan=config.vlan,
-        map_ip=config.map_ip,
-        seed=config.seed,
-        pad=config.pad,
+        dst_mac=options.dst_mac,
+        src_mac=options.src_mac,
+        vlan=options.vlan,
+        map_ip=options.map_ip,
+        seed=options.seed,
+        pad=options.pad,
     )
 
     def edit(packets: PacketSet) -> PacketSet:

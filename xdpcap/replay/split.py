@@ -22,7 +22,7 @@ from typing import Any
 
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.options.addresses import Network
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread
 from xdpcap.packets.conversations import FlowSides
 from xdpcap.packets.packet_set import PacketSet
@@ -214,18 +214,18 @@ def read_cache(path: str, files: Sequence[str]) -> RecordedSides:
     return RecordedSides(runs)
 
 
-def open_sides(config: ReplayConfig) -> Callable[[PacketSet], bytes] | None:
+def open_sides(options: ReplayOptions) -> Callable[[PacketSet], bytes] | None:
     """What tells the sides of a replay's packets, a byte each; None without --split.
 
     Sides are told by the addresses that packets have in the file: before any of them
     is rewritten.
     """
-    if config.split is None:
+    if options.split is None:
         return None
-    if config.split_prefixes is not None:
-        sides: PrefixSides | RecordedSides = PrefixSides(config.split_prefixes)
+    if options.split_prefixes is not None:
+        sides: PrefixSides | RecordedSides = PrefixSides(options.split_prefixes)
     else:
-        sides = read_cache(config.split, config.files)
+        sides = read_cache(options.split, options.files)
     return sides.of
 
 

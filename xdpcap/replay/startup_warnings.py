@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 from xdpcap.net import Link
-from xdpcap.options.replay import ReplayConfig
+from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.batches import Feed
 
 Caution = tuple[str, str]
@@ -22,10 +22,10 @@ def link_warnings(link: Link) -> Iterator[Caution]:
 
 
 def sending_warnings(
-    config: ReplayConfig, feed: Feed, packets: int, queues: int
+    options: ReplayOptions, feed: Feed, packets: int, queues: int
 ) -> Iterator[Caution]:
     """What is wrong with the files and the pace; `packets` of the first batch, on `queues`."""
-    if feed.preload and packets == 1 and config.loop != 1 and config.recorded_pace:
+    if feed.preload and packets == 1 and options.loop != 1 and options.recorded_pace:
         yield "one packet has no recorded gap: its loops follow each other at once", "--pps N"
     if feed.reading.truncated:
         yield (
@@ -34,7 +34,7 @@ def sending_warnings(
             "",
         )
     cpus = len(os.sched_getaffinity(0))
-    if not config.top_speed and config.timer == "spin" and queues > 1 and queues >= cpus:
+    if not options.top_speed and options.timer == "spin" and queues > 1 and queues >= cpus:
         yield (
             f"{queues} queues wait awake on {cpus} CPUs: they keep each other from running",
             "--timer sleep",

@@ -136,7 +136,7 @@ SCTP_CHUNKS = {
             )
         )
     ),
-    **{15: "AUTH", 64: "I-DATA", 128: "ASCONF ACK", 130: "RE-CONFIG", 132: "PAD"},
+    **{15: "AUTH", 64: "I-DATA", 128: "ASCONF ACK", 130: "RE-OPTIONS", 132: "PAD"},
     **{192: "FORWARD TSN", 193: "ASCONF", 194: "I-FORWARD TSN"},
 }
 

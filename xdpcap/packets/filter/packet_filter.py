@@ -61,8 +61,8 @@ class PacketFilter:
         )
 
 
-def for_build(options: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """`Program`'s options for one build; a `packet_filter` among them is put into the program."""
-    found = dict(options)
+def for_build(settings: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """`Program`'s settings for one build; a `packet_filter` among them is put into the program."""
+    found = dict(settings)
     packet_filter = found.pop("packet_filter", None)
     return found if packet_filter is None else found | packet_filter.program_options(path)
