@@ -25,7 +25,7 @@ class Goal:
     scenario: str
     asked: str
     measured: str
-    verdict: str
+    outcome: str
 
 
 def goals(results: Sequence[Results]) -> Iterator[Goal]:
@@ -39,8 +39,8 @@ def _of_scenario(result: Results) -> Iterator[Goal]:
     name, ours = result.scenario.name, result.row(OURS)
     if result.scenario.size == SMALL:
         lost = [sample.lost for sample in ours.samples]
-        verdict = MISSED if min(lost) else REACHED if not max(lost) else UNDECIDED
-        yield Goal(name, "no packet lost", f"{_range(lost, ',.0f')} lost", verdict)
+        outcome = MISSED if min(lost) else REACHED if not max(lost) else UNDECIDED
+        yield Goal(name, "no packet lost", f"{_range(lost, ',.0f')} lost", outcome)
         used = [sample.cpu_ns for sample in ours.samples]
         yield bounded(name, f"CPU under {CPU_NS:.0f} ns a packet", used, CPU_NS, less=True)
         share = [sample.pps / sample.reference_pps for sample in ours.samples]
@@ -56,7 +56,7 @@ def _of_scenario(result: Results) -> Iterator[Goal]:
 
 
 def _against_peers(result: Results) -> Iterator[Goal]:
-    """A goal for each metric: the closest peer decides what is shown, the worst the verdict."""
+    """A goal for each metric: the closest peer decides what is shown, the worst the outcome."""
     peers = peer_names(result)
     for metric, (_, less_is_better) in METRICS.items():
         found = {peer: result.finding(OURS, peer, metric) for peer in peers}
@@ -64,16 +64,16 @@ def _against_peers(result: Results) -> Iterator[Goal]:
         if not medians:
             continue
         closest = (max if less_is_better else min)(medians, key=lambda peer: medians[peer])
-        verdicts = {finding for _, finding in found.values()}
-        verdict = (
+        outcomes = {finding for _, finding in found.values()}
+        outcome = (
             MISSED
-            if Finding.LESS in verdicts
+            if Finding.LESS in outcomes
             else UNDECIDED
-            if Finding.NOISE in verdicts
+            if Finding.NOISE in outcomes
             else REACHED
         )
         measured = f"{_range(found[closest][0], '.2f')} times {closest}"
-        yield Goal(result.scenario.name, f"ahead of every peer in {metric}", measured, verdict)
+        yield Goal(result.scenario.name, f"ahead of every peer in {metric}", measured, outcome)
 
 
 def peer_names(result: Results) -> list[str]:
@@ -98,9 +98,9 @@ def bounded(
     """A goal met at `bound` or more, or with `less` below it; shares are shown in percent."""
     found = against(values, bound)
     reached, missed = (Finding.LESS, Finding.MORE) if less else (Finding.MORE, Finding.LESS)
-    verdict = REACHED if found is reached else MISSED if found is missed else UNDECIDED
+    outcome = REACHED if found is reached else MISSED if found is missed else UNDECIDED
     form = form or (".1%" if bound <= 1 else ".1f")
-    return Goal(scenario, asked, _range(values, form), verdict)
+    return Goal(scenario, asked, _range(values, form), outcome)
 
 
 def _range(values: Sequence[float], form: str) -> str:

@@ -28,9 +28,9 @@ def sheets(results: Sequence[Results]) -> Iterator[Sheet]:
         yield _figures(result)
         if OURS in result.names and peer_names(result):
             yield _comparison(result)
-    rows = tuple((g.scenario, g.asked, g.measured, g.verdict) for g in goals(results))
+    rows = tuple((g.scenario, g.asked, g.measured, g.outcome) for g in goals(results))
     if rows:
-        yield Sheet("Goals", ("scenario", "asked", "measured", "verdict"), rows, words=True)
+        yield Sheet("Goals", ("scenario", "asked", "measured", "outcome"), rows, words=True)
 
 
 def print_report(console: Console, about: dict[str, Any], results: Sequence[Results]) -> None:
@@ -116,7 +116,7 @@ def _comparison(result: Results) -> Sheet:
         cells = [peer]
         for metric in METRICS:
             ratios, found = result.finding(OURS, peer, metric)
-            cells.append(_verdict(ratios, found))
+            cells.append(_outcome(ratios, found))
         rows.append(tuple(cells))
     note = (
         "Medians over rounds; fewer times the CPU is better. Ahead or behind only if every round "
@@ -126,7 +126,7 @@ def _comparison(result: Results) -> Sheet:
     return Sheet(title, ("recorder", *METRICS), tuple(rows), (note,))
 
 
-def _verdict(ratios: Sequence[float], found: Finding) -> str:
+def _outcome(ratios: Sequence[float], found: Finding) -> str:
     if not ratios:
         return ""
     word = {Finding.MORE: "ahead", Finding.LESS: "behind", Finding.NOISE: str(Finding.NOISE)}

@@ -44,9 +44,9 @@ class Report:
         """All tables."""
         yield from map(_rate_sheet, self.rates)
         yield from map(_gap_sheet, self.gaps)
-        rows = tuple((g.scenario, g.asked, g.measured, g.verdict) for g in self.goals)
+        rows = tuple((g.scenario, g.asked, g.measured, g.outcome) for g in self.goals)
         if rows:
-            columns = ("scenario", "asked", "measured", "verdict")
+            columns = ("scenario", "asked", "measured", "outcome")
             yield Sheet("Goals of replay", columns, rows, words=True)
 
     @property

@@ -192,7 +192,7 @@ def test_launch_times_need_a_umem_with_room_and_that_sends_alone(lab):
 
 
 def launch_line(stderr: str) -> str:
-    """What the verdict says after "launch", over as many lines as it takes."""
+    """What the start-up report says after "launch", over as many lines as it takes."""
     text = " ".join(stderr.split())
     return text[text.index(" launch ") + len(" launch ") :]
 

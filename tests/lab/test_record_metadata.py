@@ -167,7 +167,7 @@ def test_a_filter_decides_by_the_packet_without_the_tag_that_lies_beside_it(
     assert contents(result.files) == [tagged(frame, 100) for frame in sent[:matching]]
 
 
-def test_in_generic_mode_no_driver_tells_of_tags_and_the_verdict_warns(tagging, record):
+def test_in_generic_mode_no_driver_tells_of_tags_and_the_start_up_report_warns(tagging, record):
     result = record("--json", "--attach", "generic", lab=tagging).stop()
     assert "are put back" not in result.stderr
     assert "ethtool -K tx0 tx-vlan-offload off" in result.stderr

@@ -62,7 +62,7 @@ def test_every_packet_is_in_the_file_and_reaches_the_host(lab, mirror, tmp_path)
     assert total["redirected"] == total["passed"] == total["ring_lost"] == 0
 
 
-def test_the_verdict_says_that_packets_are_copied_and_stay_with_the_host(lab, mirror):
+def test_the_start_up_report_says_that_packets_are_copied_and_stay_with_the_host(lab, mirror):
     result = mirror("--json").stop()
     assert "mirror: every packet is copied and stays with the host" in result.stderr
     assert not result.total["zero_copy"]

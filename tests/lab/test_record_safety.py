@@ -143,7 +143,7 @@ def test_a_directory_that_is_not_the_users_is_refused_with_nothing_left(lab, rec
 
 
 def last_line(result, code):
-    """The error of a command that got as far as the verdict."""
+    """The error of a command that got as far as the start-up report."""
     assert result.returncode == code, result.stderr
     assert "Traceback" not in result.stderr
     lines = [line for line in result.stderr.splitlines() if line.startswith("xdpcap: ")]

@@ -78,7 +78,7 @@ def description(result):
 
 
 @DRIVER_TIMES
-def test_on_a_veth_the_host_stamps_and_the_verdict_says_so(lab, record):
+def test_on_a_veth_the_host_stamps_and_the_start_up_report_says_so(lab, record):
     recorder = record("--json")
     before_ns, after_ns = send_between(lab, recorder)
     result = recorder.stop()

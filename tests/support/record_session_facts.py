@@ -1,4 +1,4 @@
-"""What a recording's user interface is shown: a verdict, rows of the ledger, a report.
+"""What a recording's user interface is shown: a start-up report, rows of the ledger, a report.
 
 with screen(terminal=True) as shown:
     tick(shown.ui, 1.0, account(received=5))
@@ -16,7 +16,7 @@ from terminals import session_screen
 from xdpcap.cli.record_ui import TerminalUi
 from xdpcap.options.record import RecordOptions
 from xdpcap.record.ledger import QueueAccount, reported_total, total
-from xdpcap.record.startup import QueueVerdict, Verdict
+from xdpcap.record.startup import QueueMode, StartupReport
 
 OPTIONS = RecordOptions(interfaces=("eth0",), output="captures")
 
@@ -38,10 +38,10 @@ def account(queue: int = 0, interface: str = "eth0", **counts: Any) -> QueueAcco
     )
 
 
-def verdict(**changes: Any) -> Verdict:
+def startup(**changes: Any) -> StartupReport:
     """What an ordinary capture is granted, with changes."""
-    queues = [QueueVerdict(0, True, True), QueueVerdict(1, True, True)]
-    granted = Verdict(
+    queues = [QueueMode(0, True, True), QueueMode(1, True, True)]
+    granted = StartupReport(
         interface="eth0",
         driver="mlx5_core",
         attach_mode="native",

@@ -11,7 +11,7 @@ from terminals import session_screen
 from xdpcap.cli.replay_ui import ReplayUi
 from xdpcap.options.replay import ReplayOptions
 from xdpcap.replay.report import Progress
-from xdpcap.replay.startup import ReplayVerdict
+from xdpcap.replay.startup import ReplayStartupReport
 
 OPTIONS = ReplayOptions(files=("web.pcap",), interface="eth1")
 LAUNCH = (
@@ -20,8 +20,8 @@ LAUNCH = (
 )
 
 
-def verdict(**changes: Any) -> ReplayVerdict:
-    granted = ReplayVerdict(
+def startup(**changes: Any) -> ReplayStartupReport:
+    granted = ReplayStartupReport(
         interface="eth1",
         driver="igc",
         attach_mode="native",

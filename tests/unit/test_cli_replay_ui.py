@@ -7,7 +7,7 @@ import os
 import sys
 
 import pytest
-from replay_session_facts import OPTIONS, VERIFIED, progress, report, screen, verdict
+from replay_session_facts import OPTIONS, VERIFIED, progress, report, screen, startup
 from terminals import COLOUR, Gone, drive, drive_on_terminal
 
 from xdpcap.cli.replay_ui import ReplayUi
@@ -16,7 +16,7 @@ from xdpcap.cli.terminal import StderrConsole
 
 def test_quiet_says_nothing_when_nothing_is_wrong() -> None:
     with screen(quiet=True) as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
         shown.ui.start(1000, 10.0)
         shown.ui.tick(progress(1.0))
         shown.ui.finish(report(verify=VERIFIED))
@@ -31,7 +31,7 @@ def test_quiet_still_tells_what_is_wrong() -> None:
         verify={**VERIFIED, "changed": 1},
     )
     with screen(quiet=True, verify="blue:eth2") as shown:
-        shown.ui.verdict(verdict(warnings=[("a", "b"), ("c", "")]))
+        shown.ui.startup(startup(warnings=[("a", "b"), ("c", "")]))
         shown.ui.message("eth1 went down")
         shown.ui.finish(wrong)
     assert shown.lines == [
@@ -48,7 +48,7 @@ def test_quiet_still_tells_what_is_wrong() -> None:
 def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     ended = report(files=["captures/\udcff-ü.pcap"], verify=VERIFIED)
     with screen(json=True) as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
         shown.ui.start(1000, 10.0)
         shown.ui.tick(progress(1.0))
         shown.ui.finish(ended)
@@ -61,7 +61,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture
 
 def test_nothing_for_people_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     ui = ReplayUi(OPTIONS)
-    ui.verdict(verdict())
+    ui.startup(startup())
     ui.start(1000, 10.0)
     ui.tick(progress(1.0))
     ui.finish(report())
@@ -82,7 +82,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_replay(
     monkeypatch.setattr("xdpcap.cli.terminal.abandon", abandoned.append)
     gone = Gone(error)
     ui = ReplayUi(OPTIONS, StderrConsole(file=gone, force_terminal=terminal, width=80, height=24))
-    ui.verdict(verdict())
+    ui.startup(startup())
     ui.start(1000, 10.0)
     for second in range(1, 4):
         ui.tick(progress(float(second)))
@@ -96,7 +96,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_replay(
 SCRIPT = """
 from replay_session_facts import *
 ui = ReplayUi(replace(OPTIONS, json=True))
-ui.verdict(verdict(warnings=[("why", "command")], queues=[(0, False)]))
+ui.startup(startup(warnings=[("why", "command")], queues=[(0, False)]))
 ui.start(10_000, 10.0)
 for second in range(1, 4):
     ui.tick(progress(float(second)))

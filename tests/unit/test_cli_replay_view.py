@@ -1,4 +1,4 @@
-"""What a replay shows: the verdict, the bar at every width, the summary."""
+"""What a replay shows: the start-up report, the bar at every width, the summary."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import time
 from typing import Any
 
 import pytest
-from replay_session_facts import LAUNCH, TIMING, VERIFIED, progress, queue, report, screen, verdict
+from replay_session_facts import LAUNCH, TIMING, VERIFIED, progress, queue, report, screen, startup
 
 from xdpcap.replay.report import Progress
 
-# -- the verdict -------------------------------------------------------------------------------
+# -- the start-up report -----------------------------------------------------------------------
 
 
-def test_the_verdict_of_an_ordinary_replay_is_four_lines_below_the_interface() -> None:
+def test_the_start_up_report_of_an_ordinary_replay_is_four_lines_below_the_interface() -> None:
     with screen() as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
     assert shown.lines == [
         "eth1       igc, Linux 6.18.4",
         "  attach   native",
@@ -25,8 +25,8 @@ def test_the_verdict_of_an_ordinary_replay_is_four_lines_below_the_interface() -
     ]
 
 
-def test_the_verdict_tells_queues_files_and_launch_time_apart() -> None:
-    streamed = verdict(
+def test_the_start_up_report_tells_queues_files_and_launch_time_apart() -> None:
+    streamed = startup(
         queues=[(0, False), (1, True), (4, False)],
         files=("1.pcap", "2.pcap", "-", "3.pcap", "4.pcap"),
         packets=None,
@@ -36,8 +36,8 @@ def test_the_verdict_tells_queues_files_and_launch_time_apart() -> None:
         launch_time=LAUNCH,
     )
     with screen(width=60) as shown:
-        shown.ui.verdict(streamed)
-        shown.ui.verdict(verdict(interface="eth2", driver="", files=()))
+        shown.ui.startup(streamed)
+        shown.ui.startup(startup(interface="eth2", driver="", files=()))
     assert shown.lines == [
         "eth1       igc, Linux 6.18.4",
         "  attach   none",
@@ -56,7 +56,7 @@ def test_a_warning_comes_with_its_command_in_one_piece_if_there_is_one() -> None
     command = "ip netns exec a-namespace ip link set a-long-interface mtu 9000"
     warnings = [("the far end's MTU is 1500", command), ("[red]no command", "")]
     with screen(width=40) as shown:
-        shown.ui.verdict(verdict(warnings=warnings))
+        shown.ui.startup(startup(warnings=warnings))
     assert shown.lines[-3].endswith("the far end's MTU is 1500")
     assert shown.lines[-2] == f"    mend: {command}"
     assert shown.lines[-1].endswith("[red]no command")

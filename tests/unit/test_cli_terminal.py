@@ -6,7 +6,7 @@ import os
 import sys
 
 import pytest
-from record_session_facts import OPTIONS, account, report, screen, tick, verdict
+from record_session_facts import OPTIONS, account, report, screen, startup, tick
 from terminals import COLOUR, Gone, drive, drive_on_terminal
 
 from xdpcap.cli.record_ui import TerminalUi
@@ -66,7 +66,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
     gone = Gone(error)
     console = StderrConsole(file=gone, force_terminal=terminal, width=80, height=24)
     ui = TerminalUi(OPTIONS, console)
-    ui.verdict(verdict())
+    ui.startup(startup())
     ui.start()
     for second in range(1, 4):
         tick(ui, float(second), account())
@@ -80,7 +80,7 @@ def test_a_standard_error_that_is_gone_never_stops_the_recording(
 SCRIPT = """
 from record_session_facts import *
 ui = TerminalUi(OPTIONS)
-ui.verdict(verdict(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
+ui.startup(startup(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
 ui.start()
 for second in range(1, 4):
     tick(ui, float(second), account(0, received=second * 1000), account(1, ring_fill=512))

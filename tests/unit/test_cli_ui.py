@@ -1,4 +1,4 @@
-"""A session's words for people: lines, verdict and summary, and what goes to standard output."""
+"""A session's output: lines, start-up report and summary, and what goes to standard output."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import logging
 import os
 
 import pytest
-from record_session_facts import OPTIONS, account, report, screen, tick, verdict
+from record_session_facts import OPTIONS, account, report, screen, startup, tick
 
 from xdpcap.cli.record_ui import TerminalUi
-from xdpcap.record.startup import QueueVerdict, Spoiler
+from xdpcap.record.startup import QueueMode, Spoiler
 
 
 def test_off_a_terminal_each_interval_is_one_line() -> None:
@@ -44,7 +44,7 @@ def test_ticks_faster_than_the_interval_make_no_more_lines() -> None:
 
 def test_quiet_says_nothing_when_nothing_is_wrong() -> None:
     with screen(quiet=True) as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
         shown.ui.start()
         tick(shown.ui, 1.0, account())
         shown.ui.finish(report(account()))
@@ -54,7 +54,7 @@ def test_quiet_says_nothing_when_nothing_is_wrong() -> None:
 def test_quiet_still_warns_of_spoilers_and_of_losses() -> None:
     spoiler = Spoiler("LRO is on", "ethtool -K eth0 lro off")
     with screen(quiet=True) as shown:
-        shown.ui.verdict(verdict(spoilers=[spoiler]))
+        shown.ui.startup(startup(spoilers=[spoiler]))
         shown.ui.message("eth0 went down")
         shown.ui.finish(report(account(rx_ring_full=3, write_dropped=2)))
     assert shown.lines[:2] == [
@@ -67,9 +67,9 @@ def test_quiet_still_warns_of_spoilers_and_of_losses() -> None:
     ]
 
 
-def test_the_verdict_of_an_ordinary_capture_is_four_lines_below_the_interface() -> None:
+def test_the_start_up_report_of_an_ordinary_capture_is_four_lines_below_the_interface() -> None:
     with screen() as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
     assert shown.lines == [
         "eth0       mlx5_core, MTU 1500, Linux 6.18.4",
         "  attach   native",
@@ -79,15 +79,15 @@ def test_the_verdict_of_an_ordinary_capture_is_four_lines_below_the_interface() 
     ]
 
 
-def test_the_verdict_tells_queues_apart_and_those_that_are_missing() -> None:
+def test_the_start_up_report_tells_queues_apart_and_those_that_are_missing() -> None:
     queues = [
-        QueueVerdict(0, True, True),
-        QueueVerdict(1, True, True),
-        QueueVerdict(2, False, True),
-        QueueVerdict(5, True, False),
+        QueueMode(0, True, True),
+        QueueMode(1, True, True),
+        QueueMode(2, False, True),
+        QueueMode(5, True, False),
     ]
     with screen(width=80) as shown:
-        shown.ui.verdict(verdict(queues=queues, queue_count=8, metadata="software"))
+        shown.ui.startup(startup(queues=queues, queue_count=8, metadata="software"))
     text = "\n".join(shown.lines)
     assert "queues   4 of 8: packets of the others stay with the kernel" in text
     assert "           0-1: zero-copy, multi-buffer\n" in text
@@ -98,21 +98,21 @@ def test_the_verdict_tells_queues_apart_and_those_that_are_missing() -> None:
 
 def test_a_time_that_is_not_the_nics_is_told_of_with_the_reason_below_the_clock() -> None:
     with screen() as shown:
-        shown.ui.verdict(verdict(why_host="receive time stamping is off"))
+        shown.ui.startup(startup(why_host="receive time stamping is off"))
     assert shown.lines[-1] == "           not the NIC's time: receive time stamping is off"
 
 
 def test_a_spoiler_comes_with_its_command_in_one_piece() -> None:
     command = "ip netns exec a-namespace ethtool --offload a-long-interface lro off rxvlan off"
     with screen(width=40) as shown:
-        shown.ui.verdict(verdict(spoilers=[("LRO is on", command)]))
+        shown.ui.startup(startup(spoilers=[("LRO is on", command)]))
     assert shown.lines[-2].endswith("LRO is on")
     assert shown.lines[-1] == f"    mend: {command}"
 
 
 def test_what_a_spoiler_or_a_file_is_called_is_never_taken_for_markup() -> None:
     with screen() as shown:
-        shown.ui.verdict(verdict(spoilers=[("[bold]x[/bold]", "[red]y")]))
+        shown.ui.startup(startup(spoilers=[("[bold]x[/bold]", "[red]y")]))
         shown.ui.message("[/oops] \x1b[2J\n next")
     assert shown.lines[-3].endswith("[bold]x[/bold]")
     assert shown.lines[-2].endswith("[red]y")
@@ -209,7 +209,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture
     ended = report(account(), account(1, rx_dropped=2))
     ended["files"][0]["path"] = "captures/\udcff-ü.pcapng"
     with screen(json=True) as shown:
-        shown.ui.verdict(verdict())
+        shown.ui.startup(startup())
         tick(shown.ui, 1.0, account())
         shown.ui.finish(ended)
     output = capsys.readouterr()
@@ -222,7 +222,7 @@ def test_json_is_the_only_thing_on_standard_output(capsys: pytest.CaptureFixture
 
 def test_nothing_for_people_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     ui = TerminalUi(OPTIONS)
-    ui.verdict(verdict(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
+    ui.startup(startup(spoilers=[("LRO is on", "ethtool -K eth0 lro off")]))
     ui.start()
     tick(ui, 1.0, account())
     ui.message("eth0 went down")

@@ -56,7 +56,7 @@ def test_what_lacks_is_named(ready, changes, reason):
     assert lacking(**changes) == reason
 
 
-def test_the_verdicts_words_say_who_keeps_the_times():
+def test_the_start_up_report_says_who_keeps_the_times():
     clock = type("Clock", (), {"path": "/dev/ptp3"})()
     assert launch_time.granted_text(clock) == (
         "kept by the NIC with its clock /dev/ptp3; handed over 2 ms ahead"

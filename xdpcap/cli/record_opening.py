@@ -1,4 +1,4 @@
-"""How the start-up verdict reads: a few aligned lines an interface, spoilers last."""
+"""How the start-up report reads: a few aligned lines an interface, spoilers last."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from xdpcap.cli.glyphs import Glyphs
 from xdpcap.options.units import format_number_list
-from xdpcap.record.startup import QueueVerdict, Verdict
+from xdpcap.record.startup import QueueMode, StartupReport
 
 LABEL_WIDTH = 9
 STAMPED_BY = {
@@ -20,38 +20,38 @@ STAMPED_BY = {
 COUNTED_BY_WORKER = "counted in user space: what the program passes or drops is not seen"
 
 
-def verdict_lines(verdict: Verdict, glyphs: Glyphs) -> list[Text]:
-    """The verdict, line by line; no line is wrapped, so that its commands can be copied."""
+def startup_lines(startup: StartupReport, glyphs: Glyphs) -> list[Text]:
+    """The start-up report, line by line; no line is wrapped, so that its commands can be copied."""
     lines = [
         headline(
-            verdict.interface,
-            f"{verdict.driver or 'unknown driver'}, MTU {verdict.mtu}, Linux {verdict.kernel}",
+            startup.interface,
+            f"{startup.driver or 'unknown driver'}, MTU {startup.mtu}, Linux {startup.kernel}",
         ),
-        labelled("attach", Text(verdict.attach_mode)),
+        labelled("attach", Text(startup.attach_mode)),
     ]
-    if verdict.program:
-        texts = [Text(f"{verdict.program}, in place of xdpcap's")]
-        if verdict.counted_by == "worker":
+    if startup.program:
+        texts = [Text(f"{startup.program}, in place of xdpcap's")]
+        if startup.counted_by == "worker":
             texts.append(Text(COUNTED_BY_WORKER, style="yellow"))
         lines += _labelled("program", texts)
-    lines += _labelled("queues", _queues(verdict))
-    if verdict.mode:
-        lines.append(labelled("mode", Text(verdict.mode)))
-    if verdict.sample:
-        lines.append(labelled("sample", Text(verdict.sample)))
-    lines.append(labelled("memory", Text(verdict.memory)))
-    stamped = STAMPED_BY.get(verdict.metadata, verdict.metadata)
-    clock = [Text(f"{verdict.clock}, {stamped}")]
-    if verdict.why_host:
-        clock.append(Text(f"not the NIC's time: {verdict.why_host}", style="dim"))
+    lines += _labelled("queues", _queues(startup))
+    if startup.mode:
+        lines.append(labelled("mode", Text(startup.mode)))
+    if startup.sample:
+        lines.append(labelled("sample", Text(startup.sample)))
+    lines.append(labelled("memory", Text(startup.memory)))
+    stamped = STAMPED_BY.get(startup.metadata, startup.metadata)
+    clock = [Text(f"{startup.clock}, {stamped}")]
+    if startup.why_host:
+        clock.append(Text(f"not the NIC's time: {startup.why_host}", style="dim"))
     lines += _labelled("clock", clock)
-    if verdict.filter:
-        lines.append(labelled("filter", Text(verdict.filter)))
-    if verdict.rss:
-        lines.append(labelled("RSS", Text(verdict.rss)))
-    if verdict.packets:
-        lines.append(labelled("packets", Text(verdict.packets)))
-    return lines + warning_lines(verdict.spoilers, glyphs)
+    if startup.filter:
+        lines.append(labelled("filter", Text(startup.filter)))
+    if startup.rss:
+        lines.append(labelled("RSS", Text(startup.rss)))
+    if startup.packets:
+        lines.append(labelled("packets", Text(startup.packets)))
+    return lines + warning_lines(startup.spoilers, glyphs)
 
 
 def headline(interface: str, text: str) -> Text:
@@ -79,9 +79,9 @@ def _labelled(label: str, texts: Sequence[Text]) -> list[Text]:
     return [labelled(label if i == 0 else "", text) for i, text in enumerate(texts)]
 
 
-def _queues(verdict: Verdict) -> list[Text]:
+def _queues(startup: StartupReport) -> list[Text]:
     """How many of how many, then those that are bound alike together."""
-    covered, count = verdict.queues_covered, verdict.queue_count
+    covered, count = startup.queues_covered, startup.queue_count
     whole = f"{covered} of {count}"
     texts = [Text(whole)]
     if covered < count:
@@ -91,8 +91,8 @@ def _queues(verdict: Verdict) -> list[Text]:
                 ": packets of the others stay with the kernel and are in no file",
             )
         ]
-    kinds: dict[tuple[bool, bool], list[QueueVerdict]] = {}
-    for queue in verdict.queues:
+    kinds: dict[tuple[bool, bool], list[QueueMode]] = {}
+    for queue in startup.queues:
         kinds.setdefault((queue.zero_copy, queue.multi_buffer), []).append(queue)
     for (zero_copy, multi_buffer), queues in kinds.items():
         numbers = format_number_list(queue.queue for queue in queues)

@@ -15,12 +15,12 @@ from rich.text import Text
 from xdpcap.cli.rates import Key, RateMeter, key_of
 from xdpcap.cli.record_closing import closing_view, loss_lines
 from xdpcap.cli.record_live import LOSSES, Moment, live_view
-from xdpcap.cli.record_opening import verdict_lines
+from xdpcap.cli.record_opening import startup_lines
 from xdpcap.cli.terminal import SessionTerminal, survives
 from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import format_grouped, format_scaled
 from xdpcap.record.ledger import QueueAccount
-from xdpcap.record.startup import Verdict
+from xdpcap.record.startup import StartupReport
 
 
 class TerminalUi(SessionTerminal):
@@ -32,13 +32,13 @@ class TerminalUi(SessionTerminal):
         self._losses: dict[tuple[Key, str], int] = {}
 
     @survives
-    def verdict(self, verdict: Verdict) -> None:
+    def startup(self, report: StartupReport) -> None:
         """Show what was granted; with --quiet only what will spoil the capture."""
         if self._report_options.quiet:
-            for why, command in verdict.spoilers:
-                self.message(f"{verdict.interface}: {why}; {command}")
+            for why, command in report.spoilers:
+                self.message(f"{report.interface}: {why}; {command}")
             return
-        for line in verdict_lines(verdict, self._glyphs):
+        for line in startup_lines(report, self._glyphs):
             self._print_line(line)
 
     def start(self) -> None:

@@ -29,7 +29,7 @@ from xdpcap.cli.terminal import SessionTerminal, survives
 from xdpcap.options.replay import ReplayOptions
 from xdpcap.options.units import format_duration
 from xdpcap.replay.report import Progress
-from xdpcap.replay.startup import ReplayVerdict
+from xdpcap.replay.startup import ReplayStartupReport
 
 NOTHING = Progress(sent=0, bytes=0, elapsed_s=0.0, late=0, queues=0)
 
@@ -44,14 +44,14 @@ class ReplayUi(SessionTerminal):
         self._before = NOTHING
 
     @survives
-    def verdict(self, verdict: ReplayVerdict) -> None:
+    def startup(self, report: ReplayStartupReport) -> None:
         """Show what was granted; with --quiet only what will go wrong."""
         if self._options.quiet:
-            for why, command in verdict.warnings:
+            for why, command in report.warnings:
                 way_out = f"; {command}" if command else ""
-                self.message(f"{verdict.interface}: {why}{way_out}")
+                self.message(f"{report.interface}: {why}{way_out}")
             return
-        for line in opening_lines(verdict, self._glyphs):
+        for line in opening_lines(report, self._glyphs):
             self._print_line(line)
 
     def start(self, total_packets: int | None, total_seconds: float | None) -> None:

@@ -1,4 +1,4 @@
-"""How a replay reads: the verdict, the bar while it runs, the summary at its end.
+"""How a replay reads: the start-up report, the bar while it runs, the summary at its end.
 
 Pure rendering, no terminal is touched here. The report is the dictionary that
 `--json` prints; `docs/replay.md` describes it.
@@ -34,7 +34,7 @@ from xdpcap.options.units import (
     format_scaled,
 )
 from xdpcap.replay.report import DIFFERENCES, Progress, differs
-from xdpcap.replay.startup import ReplayVerdict, wire_bits
+from xdpcap.replay.startup import ReplayStartupReport, wire_bits
 
 Report = Mapping[str, Any]
 
@@ -99,23 +99,23 @@ def pace_between(before: Progress, now: Progress) -> Pace:
     return Pace(packets / interval_s, wire_bits(packets, size) / interval_s)
 
 
-# -- the verdict --------------------------------------------------------------------------
+# -- the start-up report --------------------------------------------------------------------------
 
 
-def opening_lines(verdict: ReplayVerdict, glyphs: Glyphs) -> list[Text]:
+def opening_lines(startup: ReplayStartupReport, glyphs: Glyphs) -> list[Text]:
     """What was granted, line by line; no line is wrapped, so that its commands can be copied."""
-    about = f"{verdict.driver or 'unknown driver'}, Linux {verdict.kernel}"
+    about = f"{startup.driver or 'unknown driver'}, Linux {startup.kernel}"
     lines = [
-        headline(verdict.interface, about),
-        labelled("attach", Text(verdict.attach_mode)),
-        labelled("queues", _bound(verdict.queues)),
+        headline(startup.interface, about),
+        labelled("attach", Text(startup.attach_mode)),
+        labelled("queues", _bound(startup.queues)),
     ]
-    if verdict.files:
-        lines.append(labelled("files", Text(_source(verdict))))
-    lines.append(labelled("pace", Text(verdict.pace)))
-    if verdict.launch_time:
-        lines.append(labelled("launch", Text(verdict.launch_time)))
-    return lines + warning_lines(verdict.warnings, glyphs)
+    if startup.files:
+        lines.append(labelled("files", Text(_source(startup))))
+    lines.append(labelled("pace", Text(startup.pace)))
+    if startup.launch_time:
+        lines.append(labelled("launch", Text(startup.launch_time)))
+    return lines + warning_lines(startup.warnings, glyphs)
 
 
 def _bound(queues: Sequence[tuple[int, bool]]) -> Text:
@@ -128,13 +128,13 @@ def _bound(queues: Sequence[tuple[int, bool]]) -> Text:
     return Text.assemble(*parts)
 
 
-def _source(verdict: ReplayVerdict) -> str:
-    names = ", ".join("standard input" if n == "-" else n for n in verdict.files[:FILES_NAMED])
-    if len(verdict.files) > FILES_NAMED:
-        names += f" and {len(verdict.files) - FILES_NAMED} more"
-    if verdict.packets is not None and verdict.bytes is not None:
-        names += f": {_packets(verdict.packets)}, {format_bytes(verdict.bytes)}"
-    return names + (", read into memory" if verdict.preload else ", read while sending")
+def _source(startup: ReplayStartupReport) -> str:
+    names = ", ".join("standard input" if n == "-" else n for n in startup.files[:FILES_NAMED])
+    if len(startup.files) > FILES_NAMED:
+        names += f" and {len(startup.files) - FILES_NAMED} more"
+    if startup.packets is not None and startup.bytes is not None:
+        names += f": {_packets(startup.packets)}, {format_bytes(startup.bytes)}"
+    return names + (", read into memory" if startup.preload else ", read while sending")
 
 
 # -- while it runs ------------------------------------------------------------------------

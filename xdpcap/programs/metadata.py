@@ -98,7 +98,7 @@ class Metadata:
         return told
 
     def summary(self) -> str:
-        """For the verdict: one line of what packets come with beside their time; "" for nothing."""
+        """What packets come with beside their time, one line; "" for nothing."""
         told = []
         if self.hash_by:
             told.append(f"hash by the {self.hash_by} ({NAMES[self.hash_algorithm]})")

@@ -2,7 +2,7 @@
 
 By itself a recording takes the NIC's times where there is nothing to change for them; asked for
 them, it has the NIC stamp what it receives until the end.  Where anything lacks it is the host
-who stamps, and the verdict says why.
+who stamps, and the start-up report says why.
 
 Source relied on: Documentation/networking/xdp-rx-metadata.rst, timestamping.rst.
 """
@@ -64,7 +64,7 @@ class DeviceTime:
 
     @property
     def told(self) -> str:
-        """For the verdict."""
+        """For the start-up report."""
         if self.raw:
             return f"{self.path} of the NIC as it is, {self._difference}"
         return f"{self.path} of the NIC, to UTC 50 times a second"

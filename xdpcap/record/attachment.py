@@ -1,7 +1,7 @@
 """One interface made ready: the program attached, a socket bound for each queue.
 
 Everything is decided here once, in the order native before generic and zero-copy before
-copy, and what the kernel granted is kept for the verdict.  Unwinding is one path, in
+copy, and what the kernel granted is kept for the start-up report.  Unwinding is one path, in
 reverse: program off first, then sockets, then their memory.
 """
 
@@ -41,7 +41,7 @@ from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.program import Program
 from xdpcap.programs.timestamp_source import DeviceTime
 from xdpcap.record.ledger import QueueAccount
-from xdpcap.record.startup import QueueVerdict
+from xdpcap.record.startup import QueueMode
 from xdpcap.rings.copy_rings import CopyRing
 from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
@@ -296,10 +296,10 @@ class Attachment:
         """Where the worker of a queue takes its packets from."""
         return self.xsks[queue]
 
-    def queue_verdicts(self) -> list[QueueVerdict]:
+    def queue_modes(self) -> list[QueueMode]:
         """How each queue is bound: XDP_OPTIONS read back."""
         return [
-            QueueVerdict(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
+            QueueMode(queue, bool(xsk.zero_copy), bool(xsk.multi_buffer))
             for queue, xsk in self.xsks.items()
         ]
 

@@ -12,7 +12,7 @@ from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import PacketFilter
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.ledger import QueueAccount
-from xdpcap.record.startup import QueueVerdict
+from xdpcap.record.startup import QueueMode
 from xdpcap.rings.copy_rings import CopyRing
 
 
@@ -54,9 +54,9 @@ class MirrorAttachment(Attachment):
         """Where the worker of a queue takes its packets from."""
         return self._rings[queue]
 
-    def queue_verdicts(self) -> list[QueueVerdict]:
+    def queue_modes(self) -> list[QueueMode]:
         """Copies, of packets of several buffers where the program takes them."""
-        return [QueueVerdict(queue, False, self.variant.multi_buffer) for queue in self._rings]
+        return [QueueMode(queue, False, self.variant.multi_buffer) for queue in self._rings]
 
     def count(self, row: QueueAccount) -> None:
         """Fill in what the program knows of a queue."""

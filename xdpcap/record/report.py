@@ -1,6 +1,6 @@
 """The final report: the object that `--json` prints and the closing summary is made of.
 
-A leaf: put together from the ledger's rows and the verdicts alone; `docs/record.md`
+A leaf: put together from the ledger's rows and the startups alone; `docs/record.md`
 tells what each name means.
 """
 
@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from xdpcap.record.ledger import QueueAccount, reported_total, total
-from xdpcap.record.startup import Verdict
+from xdpcap.record.startup import StartupReport
 
 
 def make_report(
     rows: Sequence[QueueAccount],
-    verdicts: Mapping[str, Verdict],
+    startups: Mapping[str, StartupReport],
     uncovered: Mapping[str, int],
     *,
     files: Sequence[Mapping[str, Any]],
@@ -25,7 +25,7 @@ def make_report(
 ) -> dict[str, Any]:
     """The report of a recording that ends now.
 
-    `verdicts` and `uncovered` (packets of queues without a socket, which went to the
+    `startups` and `uncovered` (packets of queues without a socket, which went to the
     kernel stack) are by interface; `started_s` counts from 1970.
     """
     summary = total(rows)
@@ -33,28 +33,30 @@ def make_report(
     summary.passed += passed_by
     summary.seen += passed_by
     return {
-        "interfaces": list(_interfaces(rows, verdicts, uncovered)),
+        "interfaces": list(_interfaces(rows, startups, uncovered)),
         "total": reported_total(summary),
         "files": list(files),
         "started": _iso(started_s),
         "ended": _iso(time.time()),
-        "clock": next(iter(verdicts.values())).clock,
+        "clock": next(iter(startups.values())).clock,
     }
 
 
 def _interfaces(
-    rows: Sequence[QueueAccount], verdicts: Mapping[str, Verdict], uncovered: Mapping[str, int]
+    rows: Sequence[QueueAccount],
+    startups: Mapping[str, StartupReport],
+    uncovered: Mapping[str, int],
 ) -> Iterator[dict[str, Any]]:
-    for name, verdict in verdicts.items():
+    for name, startup in startups.items():
         yield {
             "name": name,
-            "driver": verdict.driver,
-            "mtu": verdict.mtu,
-            "queue_count": verdict.queue_count,
-            "attach_mode": verdict.attach_mode,
-            "program": verdict.program or None,
-            "counted_by": verdict.counted_by,
-            "time_stamp_type": verdict.time_stamp_type,
+            "driver": startup.driver,
+            "mtu": startup.mtu,
+            "queue_count": startup.queue_count,
+            "attach_mode": startup.attach_mode,
+            "program": startup.program or None,
+            "counted_by": startup.counted_by,
+            "time_stamp_type": startup.time_stamp_type,
             "uncovered_passed": uncovered.get(name, 0),
             "queues": [row.reported() for row in rows if row.interface == name],
         }

@@ -31,8 +31,8 @@ from xdpcap.record.outputs import Described, DirectoryOutput, PipeOutput, open_o
 from xdpcap.record.prepare import admitted, prepare
 from xdpcap.record.publish import Outside
 from xdpcap.record.report import make_report
-from xdpcap.record.startup import Verdict
-from xdpcap.record.startup_checks import granted_verdict
+from xdpcap.record.startup import StartupReport
+from xdpcap.record.startup_checks import startup_report
 from xdpcap.savefile.rotation import RotationClock
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class SessionUi(Protocol):
     """What the session needs of its terminal side."""
 
-    def verdict(self, verdict: Verdict) -> None: ...
+    def startup(self, report: StartupReport) -> None: ...
     def start(self) -> None: ...
     def tick(
         self,
@@ -83,7 +83,7 @@ class Session:
         self._retired: list[QueueAccount] = []
         self._hung = False
         self._uncovered: dict[str, int] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._startups: dict[str, StartupReport] = {}
         self._problems: list[str] = []
         self._filter: PacketFilter | None = None
         self._limit: SharedLimit | None = None
@@ -171,9 +171,9 @@ class Session:
         self._outside.show(attachment)
         # Unwound before the attachment is: then another recording may have the interface.
         self._stack.callback(self._outside.hide, link.name)
-        verdict = granted_verdict(options, attachment)
-        self._verdicts[link.name] = verdict
-        self._ui.verdict(verdict)
+        startup = startup_report(options, attachment)
+        self._startups[link.name] = startup
+        self._ui.startup(startup)
         return attachment
 
     def _describe(self, attachments: list[Attachment]) -> None:
@@ -265,7 +265,7 @@ class Session:
     def _uncovered_so_far(self) -> dict[str, int]:
         """Packets of queues without a socket, by interface."""
         now = {name: r.attachment.uncovered() for name, r in self._recorders.items()}
-        return {name: self._uncovered.get(name, 0) + now.get(name, 0) for name in self._verdicts}
+        return {name: self._uncovered.get(name, 0) + now.get(name, 0) for name in self._startups}
 
     # -- links ------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Session:
             recorder.close()
         self._problems += self._output.finish(rows)
         files = self._output.files
-        return make_report(rows, self._verdicts, self._uncovered, files=files, started_s=started)
+        return make_report(rows, self._startups, self._uncovered, files=files, started_s=started)
 
     def _tell_stamped(self, recorder: InterfaceRecorder) -> None:
         """Say how many packets came without the metadata that could have been before them."""

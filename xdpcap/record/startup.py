@@ -1,6 +1,6 @@
 """What was granted at the start of a recording, as opposed to what was asked for.
 
-The session fills one `Verdict` an interface from what it read back from the
+The session fills one `StartupReport` an interface from what it read back from the
 kernel; the command line prints it before the first packet. Plain data, a leaf.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 
-class QueueVerdict(NamedTuple):
+class QueueMode(NamedTuple):
     """How one receive queue is bound: `XDP_OPTIONS` read back, and the program's variant."""
 
     queue: int
@@ -27,8 +27,8 @@ class Spoiler(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The start-up verdict of one interface.
+class StartupReport:
+    """The start-up report of one interface.
 
     `mtu` in bytes. `queues` are those recorded, `queue_count` is how many
     receive queues the interface has. `clock` names the clock of the timestamps
@@ -48,7 +48,7 @@ class Verdict:
     interface: str
     driver: str
     attach_mode: str
-    queues: Sequence[QueueVerdict]
+    queues: Sequence[QueueMode]
     queue_count: int
     mtu: int
     clock: str

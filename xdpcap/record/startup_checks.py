@@ -1,4 +1,4 @@
-"""The start-up verdict of one interface: what an attachment was granted, read back."""
+"""The start-up report of one interface: what an attachment was granted, read back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import format_size
 from xdpcap.record.attachment import Attachment
-from xdpcap.record.startup import Verdict
+from xdpcap.record.startup import StartupReport
 
 CLOCK_TEXT = {
     "tai": "CLOCK_TAI, to UTC every second",
@@ -19,10 +19,10 @@ CLOCK_TEXT = {
 }
 
 
-def granted_verdict(options: RecordOptions, attachment: Attachment) -> Verdict:
+def startup_report(options: RecordOptions, attachment: Attachment) -> StartupReport:
     """What the kernel granted to a recording of `options`, and what will spoil it."""
     link, variant, device = attachment.link, attachment.variant, attachment.device_time
-    queues = attachment.queue_verdicts()
+    queues = attachment.queue_modes()
     found = net.spoilers(
         link,
         attachment.attach_mode,
@@ -32,7 +32,7 @@ def granted_verdict(options: RecordOptions, attachment: Attachment) -> Verdict:
         queue_count=attachment.queue_count,
         tags_told=attachment.metadata.vlan_tags,
     )
-    return Verdict(
+    return StartupReport(
         interface=link.name,
         driver=link.driver,
         attach_mode=attachment.attach_mode,

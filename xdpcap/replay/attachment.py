@@ -54,7 +54,7 @@ class TxAttachment:
         self.queues = queues
         self.program: Program | None = None
         self.xsks: dict[int, Xsk] = {}
-        # The NIC's clock, when it is left the packets' times; and what the verdict says of it.
+        # The NIC's clock, with --launch-time; and what the start-up report says of it.
         self.clock: HardwareClock | None = None
         self.launch_time = ""
         self._dropped_before = tx_dropped(link.name)

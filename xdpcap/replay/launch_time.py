@@ -45,11 +45,11 @@ def _lacks(options: ReplayOptions, link: Link, queues: tuple[int, ...]) -> Itera
 
 
 def granted_text(clock: HardwareClock) -> str:
-    """For the verdict: the NIC keeps the times."""
+    """For the start-up report: the NIC keeps the times."""
     lead_ms = LEAD_NS / 1e6
     return f"kept by the NIC with its clock {clock.path}; handed over {lead_ms:g} ms ahead"
 
 
 def withheld_text(reason: str) -> str:
-    """For the verdict: it does not, and why."""
+    """For the start-up report: it does not, and why."""
     return f"not handed to the NIC: {reason}; the sender waits for each packet's time"

@@ -22,7 +22,7 @@ from xdpcap.replay.plan import Pacer, divide
 from xdpcap.replay.report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay.sender import Job, Sender
 from xdpcap.replay.split import open_sides
-from xdpcap.replay.startup import ReplayVerdict
+from xdpcap.replay.startup import ReplayStartupReport
 from xdpcap.replay.startup_warnings import link_warnings, sending_warnings
 from xdpcap.replay.transmitter import SendLimit
 from xdpcap.replay.verify import Recorder, SentLog, compare
@@ -35,7 +35,7 @@ ETHERNET_HEADER = 14
 class SessionUi(Protocol):
     """What the session needs of its terminal side."""
 
-    def verdict(self, verdict: ReplayVerdict) -> None: ...
+    def startup(self, report: ReplayStartupReport) -> None: ...
     def start(self, total_packets: int | None, total_seconds: float | None) -> None: ...
     def tick(self, progress: Progress) -> None: ...
     def message(self, text: str) -> None: ...
@@ -175,8 +175,8 @@ class ReplaySession:
         options, preload = self._options, self._feed.preload
         warnings = list(sending_warnings(options, self._feed, len(first.packets), len(self._all)))
         for attachment in self._attachments:
-            self._ui.verdict(
-                ReplayVerdict(
+            self._ui.startup(
+                ReplayStartupReport(
                     interface=attachment.link.name,
                     driver=attachment.link.driver,
                     attach_mode=attachment.attach_mode,

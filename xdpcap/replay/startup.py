@@ -1,6 +1,6 @@
 """What was granted at the start of a replay, as opposed to what was asked for.
 
-The session fills one `ReplayVerdict` an interface; the command line prints it
+The session fills one `ReplayStartupReport` an interface; the command line prints it
 before the first packet. Plain data, a leaf.
 """
 
@@ -15,7 +15,7 @@ WIRE_OVERHEAD_BYTES = 24
 
 
 @dataclass(frozen=True)
-class ReplayVerdict:
+class ReplayStartupReport:
     """How one interface will send.
 
     `queues` are (queue, whether zero-copy) pairs, read back from the sockets.

@@ -1,6 +1,6 @@
 """What will go wrong with a replay and can be known before its first packet.
 
-Pairs of the cause and the command that mends it, or "" where none does, for the verdict.
+Pairs of the cause and the command that mends it, or "" where none does, for the start-up report.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ def rounds(*rows: tuple[str, float, float]) -> Results:
     return results
 
 
-def verdicts(results: Results) -> dict[str, str]:
-    return {goal.asked: goal.verdict for goal in goals([results])}
+def outcomes(results: Results) -> dict[str, str]:
+    return {goal.asked: goal.outcome for goal in goals([results])}
 
 
 def test_a_single_outlier_moves_the_range_and_not_the_spread():
@@ -104,7 +104,7 @@ def test_less_cpu_than_a_peer_is_ahead_and_more_is_behind():
 
 
 def test_one_peer_ahead_misses_the_goal_of_being_ahead_of_all():
-    found = verdicts(rounds((OURS, 0.5, 60), ("frugal", 0.6, 40), ("greedy", 0.9, 90)))
+    found = outcomes(rounds((OURS, 0.5, 60), ("frugal", 0.6, 40), ("greedy", 0.9, 90)))
     assert found["ahead of every peer in packets/s"] == REACHED
     assert found["ahead of every peer in recorder CPU"] == MISSED
     assert found["ahead of every peer in machine CPU"] == UNDECIDED
@@ -112,13 +112,13 @@ def test_one_peer_ahead_misses_the_goal_of_being_ahead_of_all():
 
 def test_packets_lost_in_one_round_leave_the_goal_undecided_and_in_all_miss_it():
     results = rounds((OURS, 0.5, 60))
-    assert verdicts(results)["no packet lost"] == REACHED
+    assert outcomes(results)["no packet lost"] == REACHED
     results.samples.append(sample(OURS, 4, seconds=0.5, lost=1))
-    assert verdicts(results)["no packet lost"] == UNDECIDED
+    assert outcomes(results)["no packet lost"] == UNDECIDED
     results.samples = [
         replace(one, kept=one.kept - 1) if one.row == OURS else one for one in results.samples
     ]
-    assert verdicts(results)["no packet lost"] == MISSED
+    assert outcomes(results)["no packet lost"] == MISSED
 
 
 def test_a_row_that_spreads_is_noisy_and_the_others_are_not():
