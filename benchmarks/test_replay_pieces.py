@@ -23,7 +23,7 @@ from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.batches import BATCH_BYTES
 from xdpcap.replay.plan import Pacer, divide
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.encode import RecordEncoder
 
 SIZES = (64, 1514)
@@ -76,14 +76,14 @@ def test_a_thousand_packets_are_read_into_a_set(
     sets = round_and_round(size, lambda: packet_set(size))
     last = PacketSet()
 
-    def opened() -> tuple[tuple[CaptureReader, PacketSet], dict[str, object]]:
+    def opened() -> tuple[tuple[BatchReader, PacketSet], dict[str, object]]:
         nonlocal last
         last = next(sets)
         last.clear()
         fd = os.open(memory_file, os.O_RDONLY)
-        return (CaptureReader(fd, "bench", longest=size), last), {}
+        return (BatchReader(fd, "bench", longest=size), last), {}
 
-    def read(reader: CaptureReader, packets: PacketSet) -> None:
+    def read(reader: BatchReader, packets: PacketSet) -> None:
         reader.read(packets, max_packets=PACKETS)
 
     benchmark.pedantic(read, setup=opened, rounds=CALLS)

@@ -16,7 +16,7 @@ from corpus import CAPTURES, ETHERNET, RAW_IP, REFUSED, is_capture, is_refused
 
 from xdpcap.errors import UsageError
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.input_file import open_source
 from xdpcap.savefile.reader import DamageError, read_packets
 
@@ -47,11 +47,11 @@ def sendable(manifest) -> list[dict]:
     ]
 
 
-def read(path: Path, **options) -> tuple[CaptureReader, list[tuple[int, bytes, int]]]:
+def read(path: Path, **options) -> tuple[BatchReader, list[tuple[int, bytes, int]]]:
     """A reader at its end, and (ts_ns, bytes, number) of each packet, as replay reads them."""
     packets = PacketSet()
     fd, name = open_source(str(path))
-    with CaptureReader(fd, name, longest=LONGEST, macs=MACS, **options) as reader:
+    with BatchReader(fd, name, longest=LONGEST, macs=MACS, **options) as reader:
         reader.read(packets)
     return reader, [packet[:3] for packet in packets]
 
@@ -207,6 +207,6 @@ def before_the_damage(path: Path) -> tuple[int, bool]:
     return count, True
 
 
-def ends_early(reader: CaptureReader) -> bool:
+def ends_early(reader: BatchReader) -> bool:
     """Whether libpcap ended for a reason that is no damage to the project's own reader."""
     return bool(reader.damage and DIFFERS.search(reader.damage))

@@ -16,7 +16,7 @@ from xdpcap.errors import UsageError
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.flow import hash_of
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.input_file import open_source
 
 MACS = bytes.fromhex("020000000001020000000002")
@@ -35,7 +35,7 @@ def frames(manifest) -> list[bytes]:
     for entry in manifest:
         fd, name = open_source(str(CAPTURES / entry["file"]))
         try:
-            reader = CaptureReader(fd, name, longest=1 << 18, macs=MACS)
+            reader = BatchReader(fd, name, longest=1 << 18, macs=MACS)
         except UsageError:
             continue  # Another linktype, or no capture.
         with reader:

@@ -14,7 +14,7 @@ import pytest
 
 from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.ring_loop import RingLoop
-from xdpcap.inspect.live_rings import RingLook
+from xdpcap.inspect.live_rings import LiveRings
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.record.capture import Capture
 from xdpcap.replay.plan import divide
@@ -214,12 +214,12 @@ def test_rings_of_copies_can_not_be_closed_under_what_reads_them(lab, perf):
     with pytest.raises(ValueError, match="queue 0's rings of copies is in use by the Capture of"):
         ring.close()
     loop.close()
-    look = RingLook([ring], "monotonic")
+    look = LiveRings([ring], "monotonic")
     with pytest.raises(ValueError, match="in use by the view of live packets"):
         ring.close()
     look.close()
     ring.close()
-    for make in (lambda: Capture(ring, sink), lambda: RingLook([ring], "monotonic")):
+    for make in (lambda: Capture(ring, sink), lambda: LiveRings([ring], "monotonic")):
         with pytest.raises(ValueError, match="the rings of copies are closed"):
             make()
     sink.close()

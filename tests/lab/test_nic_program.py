@@ -17,7 +17,7 @@ from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.host import kernel
 from xdpcap.inspect.file_source import Seen
-from xdpcap.inspect.live_rings import HOLD_NS, RingLook
+from xdpcap.inspect.live_rings import HOLD_NS, LiveRings
 from xdpcap.inspect.live_source import LiveSource
 from xdpcap.options.dump import DumpOptions
 from xdpcap.programs.builds import nic
@@ -62,7 +62,7 @@ def test_each_packet_is_copied_and_has_the_time_at_which_its_copy_came(lab, snap
         send_frames(lab, sent)
         ended = time.monotonic_ns()
         time.sleep(2 * HOLD_NS / 1e9)
-        with closing(RingLook([ring], nic().clock)) as look:
+        with closing(LiveRings([ring], nic().clock)) as look:
             seen = look.read(len(sent) + 1, 0)
         assert program.copied_count == ring.empty() == len(sent)
     assert [data for *_, data in seen] == [frame[: snaplen or None] for frame in sent]

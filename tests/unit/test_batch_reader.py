@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from xdpcap.errors import UsageError
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.savefile import headers
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.reader import read_packets
 
 MACS = bytes.fromhex("020000000001020000000002")
@@ -56,15 +56,15 @@ def pcapng(frames=FRAMES, order="<", linktype=1, snaplen=0) -> bytes:
     return b"".join(parts)
 
 
-def opened(data: bytes, name="capture", **options) -> CaptureReader:
+def opened(data: bytes, name="capture", **options) -> BatchReader:
     """A reader of a file in memory."""
     fd = os.memfd_create(name)
     os.write(fd, data)
     os.lseek(fd, 0, os.SEEK_SET)
-    return CaptureReader(fd, name, **options)
+    return BatchReader(fd, name, **options)
 
 
-def read(data: bytes, **options) -> tuple[CaptureReader, list[tuple[int, bytes, int]]]:
+def read(data: bytes, **options) -> tuple[BatchReader, list[tuple[int, bytes, int]]]:
     """The reader at its end, and (ts_ns, bytes, number) of what it read."""
     packets = PacketSet()
     with opened(data, **options) as reader:
@@ -145,7 +145,7 @@ def test_a_pipe_that_fills_slowly_is_read_as_a_file_is():
         writer = threading.Thread(target=feed)
         writer.start()
         packets = PacketSet()
-        with CaptureReader(reading, "pipe") as reader:
+        with BatchReader(reading, "pipe") as reader:
             reader.read(packets)
         writer.join()
         assert [packet[1] for packet in packets] == FRAMES
@@ -322,7 +322,7 @@ def test_the_offset_of_damage_is_known_in_a_pipe_as_well():
     reading, writing = os.pipe()
     os.write(writing, pcap()[:-3])
     os.close(writing)
-    with CaptureReader(reading, "standard input") as reader:
+    with BatchReader(reading, "standard input") as reader:
         reader.read(PacketSet())
     offset = len(pcap(FRAMES[:4]))
     assert reader.damage.startswith(f"standard input: damaged at offset {offset}, after packet 4: ")

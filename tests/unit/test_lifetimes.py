@@ -17,8 +17,8 @@ import xdpcap
 from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.batch_reader import BatchReader
+from xdpcap.savefile.packet_reader import PacketReader
 from xdpcap.savefile.sink import FileSink
 
 ROOT = Path(__file__).parents[2]
@@ -179,19 +179,19 @@ def test_a_closed_sink_is_refused_by_whatever_uses_it(use):
         use(sink)
 
 
-@pytest.mark.parametrize("kind", [CaptureReader, LookReader])
+@pytest.mark.parametrize("kind", [BatchReader, PacketReader])
 def test_a_file_can_not_be_closed_while_another_thread_waits_for_it(kind):
     reading, writing = os.pipe()
     # Its header, and then nothing.
     os.write(writing, bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000"))
     reader = kind(reading, "pipe")
     packets = PacketSet()
-    waits = (lambda: reader.read(packets)) if kind is CaptureReader else lambda: reader.read(1)
+    waits = (lambda: reader.read(packets)) if kind is BatchReader else lambda: reader.read(1)
     thread = running(waits)
     time.sleep(0.1)
     with pytest.raises(ValueError, match="pipe is being read in another thread"):
         reader.close()
-    if kind is CaptureReader:
+    if kind is BatchReader:
         with pytest.raises(ValueError, match="the packet set is in use by pipe; close that first"):
             packets.append(b"x" * 60)
         with pytest.raises(ValueError, match="the packet set is in use by pipe"):

@@ -15,7 +15,7 @@ from terminals import drive
 from xdpcap.errors import UsageError
 from xdpcap.packets.filter import compile_expression
 from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.packet_reader import PacketReader
 
 A, B = "192.0.2.1", "198.51.100.7"
 MIXED = [
@@ -27,9 +27,9 @@ MIXED = [
 ]
 
 
-def reader(path: Path, content: bytes, expression: str = "") -> LookReader:
+def reader(path: Path, content: bytes, expression: str = "") -> PacketReader:
     path.write_bytes(content)
-    look = LookReader(os.open(path, os.O_RDONLY), path.name)
+    look = PacketReader(os.open(path, os.O_RDONLY), path.name)
     if expression:
         look.filter_by(Interpreter(compile_expression(expression).instructions))
     return look
@@ -98,7 +98,7 @@ def test_closing_again_is_harmless_and_nothing_follows(tmp_path):
 def test_what_a_pipe_holds_does_not_wait_for_what_comes_later():
     reading, writing = os.pipe()
     os.write(writing, pcap(*MIXED[:2]))
-    with LookReader(reading, "pipe") as look:
+    with PacketReader(reading, "pipe") as look:
         assert len(look.read(1000)) == 2
         threading.Timer(0.05, os.write, (writing, pcap(MIXED[2])[24:])).start()
         assert [data for _, _, data in look.read(1000)] == [MIXED[2]]
@@ -112,7 +112,7 @@ def test_a_signal_whose_handler_raises_ends_the_wait_for_a_silent_pipe(written):
     script = f"""
 import os, signal, threading, time
 from packet_builders import ip_packet, pcap
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.packet_reader import PacketReader
 def stop(*_):
     raise TimeoutError
 signal.signal(signal.SIGUSR1, stop)
@@ -120,7 +120,7 @@ reading, writing = os.pipe()
 os.write(writing, {written})
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 try:
-    look = LookReader(reading, "pipe")
+    look = PacketReader(reading, "pipe")
     while True:
         look.read(1)
 except TimeoutError:
@@ -134,14 +134,14 @@ def test_a_signal_whose_handler_returns_does_not_disturb_reading():
     script = """
 import os, signal, threading, time
 from packet_builders import ip_packet, pcap
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.packet_reader import PacketReader
 came = []
 signal.signal(signal.SIGUSR1, lambda *_: came.append(1))
 reading, writing = os.pipe()
 os.write(writing, pcap())
 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 threading.Timer(0.4, os.write, (writing, pcap(b"abc")[24:])).start()
-print([data for _, _, data in LookReader(reading, "pipe").read(1)], came)
+print([data for _, _, data in PacketReader(reading, "pipe").read(1)], came)
 """
     assert drive(script).stdout == b"[b'abc'] [1]\n"
 
@@ -152,7 +152,7 @@ def test_a_filter_that_takes_nothing_of_a_large_file_does_not_hold_up_a_signal(t
 import os, signal, threading
 from packet_builders import ip_packet, pcap
 from xdpcap.packets.filter.classic_bpf import Interpreter
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.packet_reader import PacketReader
 from xdpcap.packets.filter import compile_expression
 def stop(*_):
     raise TimeoutError
@@ -166,7 +166,7 @@ def fill():
 threading.Thread(target=fill, daemon=True).start()
 threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1)).start()
 try:
-    look = LookReader(reading, "pipe")
+    look = PacketReader(reading, "pipe")
     look.filter_by(Interpreter(compile_expression("arp").instructions))
     look.read(1)
 except TimeoutError:

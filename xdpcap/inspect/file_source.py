@@ -22,7 +22,7 @@ from xdpcap.packets.filter.classic_bpf import Interpreter
 from xdpcap.savefile import pcapng
 from xdpcap.savefile.input_file import STDIN, open_source
 from xdpcap.savefile.names import PART_SUFFIX
-from xdpcap.savefile.packet_reader import LookReader
+from xdpcap.savefile.packet_reader import PacketReader
 from xdpcap.savefile.reader import read_blocks
 
 # Packets of one list: of 1500 bytes each, a megabyte and a half.
@@ -81,7 +81,7 @@ class FileSource:
         self.damage: list[str] = []
         self._interface, self._queue = (None, None) if path == STDIN else recorded_from(path)
         self._source = open_source(path)
-        self._reader = LookReader(self._source.fd, self._source.name)
+        self._reader = PacketReader(self._source.fd, self._source.name)
         if expression:
             compiled = compile_expression(expression, self._reader.linktype)
             self._reader.filter_by(Interpreter(compiled.instructions))

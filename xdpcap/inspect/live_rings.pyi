@@ -2,7 +2,7 @@ from xdpcap.packets.filter.classic_bpf import Interpreter
 
 HOLD_NS: int
 
-class RingLook:
+class LiveRings:
     @property
     def merges(self) -> bool: ...
     def __init__(self, rings: list, clock: str) -> None: ...

@@ -20,7 +20,7 @@ from dataclasses import replace
 from xdpcap import net
 from xdpcap.host import kernel, privileges
 from xdpcap.inspect.file_source import BATCH, Seen
-from xdpcap.inspect.live_rings import HOLD_NS, RingLook
+from xdpcap.inspect.live_rings import HOLD_NS, LiveRings
 from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import KIB, MIB
 from xdpcap.packets.filter import ETHERNET, OLDEST_KERNEL, PacketFilter
@@ -79,7 +79,7 @@ class LiveSource:
             for link in links:
                 self._attach(stack, options, link)
             rings = [a.source(queue) for a in self._attachments for queue in a.queues]
-            look = RingLook(rings, self._attachments[0].variant.clock)
+            look = LiveRings(rings, self._attachments[0].variant.clock)
             self._look = stack.enter_context(contextlib.closing(look))
             if self._filter is not None and not in_program:
                 self._look.filter_by(Interpreter(self._filter.compiled.instructions))

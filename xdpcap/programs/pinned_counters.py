@@ -99,8 +99,8 @@ class Shown:
         return found
 
 
-class Pins:
-    """Pins of one recording, which holds the interface: whatever is there is of a dead one.
+class PinnedCounters:
+    """The pins of one recording, which holds the interface: other pins are a dead recording's.
 
     Raises XdpcapError and OSError, with nothing left.
     """

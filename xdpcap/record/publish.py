@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xdpcap.errors import XdpcapError
 from xdpcap.options.listen_address import ListenAddress
-from xdpcap.programs.pinned_counters import Pins
+from xdpcap.programs.pinned_counters import PinnedCounters
 from xdpcap.record.attachment import Attachment
 from xdpcap.record.ledger import QueueAccount
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Outside:
-    """Pins of every interface that is recorded, and metrics where they are asked for.
+class Publisher:
+    """Pinned counters of every interface that is recorded, and metrics where they are asked for.
 
     Made before the recording enters a namespace: metrics are served in the one that the
     command was typed in.  Raises KernelError where nobody can listen at `prometheus`.
     """
 
     def __init__(self, prometheus: ListenAddress | None) -> None:
-        self._pins: dict[str, Pins] = {}
+        self._pins: dict[str, PinnedCounters] = {}
         self._exporter: Exporter | None = None
         if prometheus is not None:
             from xdpcap.record.prometheus import Exporter
@@ -57,7 +57,9 @@ class Outside:
         """Pin the counters of an interface that is recorded from now on; needs root."""
         name = attachment.link.name
         try:
-            self._pins[name] = Pins(attachment.link, attachment.program, attachment.queues)
+            self._pins[name] = PinnedCounters(
+                attachment.link, attachment.program, attachment.queues
+            )
         except (XdpcapError, OSError) as exc:
             log.info("%s: not shown to `xdpcap stats`: %s", name, exc)
 

@@ -29,7 +29,7 @@ from xdpcap.record.mirror_attachment import MirrorAttachment
 from xdpcap.record.observer_attachment import ObserverAttachment
 from xdpcap.record.outputs import Described, DirectoryOutput, PipeOutput, open_output
 from xdpcap.record.prepare import admitted, prepare
-from xdpcap.record.publish import Outside
+from xdpcap.record.publish import Publisher
 from xdpcap.record.report import make_report
 from xdpcap.record.startup import StartupReport
 from xdpcap.record.startup_checks import startup_report
@@ -88,7 +88,7 @@ class Session:
         self._filter: PacketFilter | None = None
         self._limit: SharedLimit | None = None
         self._clock: RotationClock | None = None
-        self._outside: Outside
+        self._publisher: Publisher
         self._output: DirectoryOutput | PipeOutput
         self._wakeups: Wakeups
         self._link_watch: net.LinkWatch
@@ -98,8 +98,8 @@ class Session:
         """The whole life of the session."""
         options = self._options
         privileges.require_descriptors()
-        self._outside = Outside(options.prometheus)
-        self._stack.callback(self._outside.close)
+        self._publisher = Publisher(options.prometheus)
+        self._stack.callback(self._publisher.close)
         if options.filter is not None:
             # Before the namespace is entered, in which names may not be found.
             self._filter = PacketFilter(options.filter, options.unmatched)
@@ -168,9 +168,9 @@ class Session:
             kind = MirrorAttachment if options.mirror else ObserverAttachment
         attachment = kind(options, link, queues, queue_count, packet_filter=self._filter)
         self._stack.callback(attachment.close)
-        self._outside.show(attachment)
+        self._publisher.show(attachment)
         # Unwound before the attachment is: then another recording may have the interface.
-        self._stack.callback(self._outside.hide, link.name)
+        self._stack.callback(self._publisher.hide, link.name)
         startup = startup_report(options, attachment)
         self._startups[link.name] = startup
         self._ui.startup(startup)
@@ -207,7 +207,7 @@ class Session:
             names = ", ".join(self._recorders)
             self._ui.message(f"recording {names} to {self._output.place}; Ctrl-C stops")
         self._ui.start()
-        self._outside.serve(self._wakeups.notify)
+        self._publisher.serve(self._wakeups.notify)
         clock = self._clock
         begun = last_tick = time.monotonic()
         disk_bytes = 0
@@ -215,8 +215,8 @@ class Session:
             self._wakeups.wait(self._next_deadline(begun, last_tick, clock))
             self._renew()
             self._watch_links()
-            if self._outside.asked:
-                self._outside.publish(self._accounts(), self._uncovered_so_far())
+            if self._publisher.asked:
+                self._publisher.publish(self._accounts(), self._uncovered_so_far())
             if self._wakeups.take_hangup() or (clock is not None and clock.due(time.time_ns())):
                 for recorder in self._recorders.values():
                     recorder.rotate()
@@ -308,7 +308,7 @@ class Session:
     def _retire(self, name: str) -> None:
         """Take down the recorder of an interface that has gone, keeping its account."""
         recorder = self._recorders.pop(name)
-        self._outside.hide(name)
+        self._publisher.hide(name)
         recorder.detach()
         self._problems += recorder.stop() + recorder.errors
         self._hung |= recorder.hung
@@ -338,7 +338,7 @@ class Session:
 
     def _finish(self, started: float) -> dict[str, Any]:
         """Stop everything in the order that loses nothing; returns the report."""
-        self._outside.hide_all()
+        self._publisher.hide_all()
         for recorder in self._recorders.values():
             recorder.detach()
         for recorder in self._recorders.values():
@@ -346,7 +346,7 @@ class Session:
             self._hung |= recorder.hung
             self._problems += [e for e in recorder.errors if e not in self._problems]
         rows = self._accounts(final=True)
-        self._outside.publish(rows, self._uncovered_so_far())
+        self._publisher.publish(rows, self._uncovered_so_far())
         for name, recorder in self._recorders.items():
             self._uncovered[name] = self._uncovered.get(name, 0) + recorder.attachment.uncovered()
             self._tell_stamped(recorder)

@@ -1,6 +1,6 @@
 """Where a replay's packets come from: all in memory, or read ahead of the sender.
 
-A `Feed` yields batches in the order of the files.  With preload there is one batch,
+A `BatchSource` yields batches in the order of the files.  With preload there is one batch,
 which may be sent many times; else a reader thread stays a few batches ahead, and memory
 is bounded by their number and size.
 """
@@ -20,7 +20,7 @@ from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.plan import Pacer, Plan, select
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.input_file import open_source
 
 # One batch while streaming, bytes of packets: with the last packet it still fits 8 MiB, the step
@@ -67,7 +67,7 @@ class Reading:
     damage: list[str] = field(default_factory=list)
 
 
-class Feed:
+class BatchSource:
     """Reads `options.files` into batches, edited by `edit` and timed by `pacer`.
 
     `longest` is the longest frame that the MTU allows, bytes.  `sides` tells for each packet,
@@ -131,10 +131,10 @@ class Feed:
         return options.dst_mac + options.src_mac
 
     @contextlib.contextmanager
-    def _open(self, path: str) -> Iterator[CaptureReader]:
+    def _open(self, path: str) -> Iterator[BatchReader]:
         """A file's reader; what it has met is in `reading` afterwards."""
         source, options = open_source(path), self._options
-        with CaptureReader(
+        with BatchReader(
             source.fd,
             source.name,
             longest=self._longest,
@@ -170,7 +170,7 @@ class Feed:
             pass
         self.reading = Reading()
 
-    def _note(self, reader: CaptureReader, damage: str | None) -> None:
+    def _note(self, reader: BatchReader, damage: str | None) -> None:
         reading = self.reading
         reading.read += reader.packet_count
         reading.truncated += reader.truncated_count

@@ -11,7 +11,7 @@ from xdpcap.replay.startup import wire_bits
 if TYPE_CHECKING:
     from xdpcap.options.replay import ReplayOptions
     from xdpcap.replay.attachment import TxAttachment
-    from xdpcap.replay.batches import Feed
+    from xdpcap.replay.batches import BatchSource
     from xdpcap.replay.sender import Sender
 
 # What --verify can find, as the report names it.
@@ -99,7 +99,7 @@ def build_report(
     options: ReplayOptions,
     senders: Sequence[Sequence[Sender]],
     attachments: Sequence[TxAttachment],
-    feed: Feed,
+    source: BatchSource,
     seconds: float,
 ) -> dict[str, Any]:
     """The final report; see docs/replay.md for its fields."""
@@ -116,9 +116,9 @@ def build_report(
         "seconds": seconds,
         "pps": sent / seconds if seconds else 0.0,
         "mbps": wire_bits(sent, size) / seconds / 1e6 if seconds else 0.0,
-        "skipped": dict(feed.reading.skipped),
-        "skipped_numbers": dict(feed.reading.skipped_numbers),
-        "truncated": feed.reading.truncated,
+        "skipped": dict(source.reading.skipped),
+        "skipped_numbers": dict(source.reading.skipped_numbers),
+        "truncated": source.reading.truncated,
         "tx_errors": errors,
         "zero_copy": all(attachment.zero_copy for attachment in attachments),
         "queues": rows,
@@ -127,5 +127,5 @@ def build_report(
         "loops": max((row["loops"] for row in rows), default=0),
         "interfaces": [attachment.link.name for attachment in attachments],
         "verify": None,
-        "damage": list(feed.reading.damage),
+        "damage": list(source.reading.damage),
     }

@@ -17,7 +17,7 @@ from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.edit.rewrite import Rewriter
 from xdpcap.packets.packet_set import PacketSet
 from xdpcap.replay.attachment import TxAttachment
-from xdpcap.replay.batches import Batch, Feed
+from xdpcap.replay.batches import Batch, BatchSource
 from xdpcap.replay.plan import Pacer, divide
 from xdpcap.replay.report import DIFFERENCES, Progress, build_report, differs
 from xdpcap.replay.sender import Job, Sender
@@ -65,7 +65,7 @@ class ReplaySession:
         self._senders: list[list[Sender]] = []
         self._problems: list[str] = []
         self._attachments: list[TxAttachment] = []
-        self._feed: Feed
+        self._source: BatchSource
         self._wakeups: Wakeups | None = None
         self._threads = ThreadGroup(self._notify)
         self._hung: list[GroupThread] = []
@@ -81,7 +81,7 @@ class ReplaySession:
         privileges.raise_memlock()
         links = [self._admit(name) for name in self._interfaces()]
         longest = min(link.mtu for link in links) + ETHERNET_HEADER
-        self._feed = Feed(
+        self._source = BatchSource(
             options,
             longest=longest,
             pacer=_pacer(options),
@@ -90,10 +90,10 @@ class ReplaySession:
             threads=self._threads,
         )
         self._stack.callback(self._threads.close)
-        batches = self._feed.batches()
+        batches = self._source.batches()
         # The first batch before anything is attached: what can't be read harms nothing.
         first = next(batches, None)
-        if first is None or (self._feed.preload and not len(first.packets)):
+        if first is None or (self._source.preload and not len(first.packets)):
             raise XdpcapError(self._nothing_to_send())
         self._wakeups = wakeups = self._stack.enter_context(Wakeups())
         for link in links:
@@ -163,7 +163,7 @@ class ReplaySession:
             self._senders.append(row)
 
     def _nothing_to_send(self) -> str:
-        reading = self._feed.reading
+        reading = self._source.reading
         if reading.damage:
             return reading.damage[0]
         skipped = sum(reading.skipped.values())
@@ -172,8 +172,8 @@ class ReplaySession:
         return f"{', '.join(self._options.files)}: no packet to send"
 
     def _announce(self, first: Batch) -> None:
-        options, preload = self._options, self._feed.preload
-        warnings = list(sending_warnings(options, self._feed, len(first.packets), len(self._all)))
+        options, preload = self._options, self._source.preload
+        warnings = list(sending_warnings(options, self._source, len(first.packets), len(self._all)))
         for attachment in self._attachments:
             self._ui.startup(
                 ReplayStartupReport(
@@ -247,9 +247,9 @@ class ReplaySession:
             self._stack.callback(os.sched_setaffinity, 0, allowed)
 
     def _start_feeding(self, first: Batch, batches: Any) -> None:
-        passes = self._options.loop if self._feed.preload else 1
-        total = len(first.packets) * passes if self._feed.preload and passes else None
-        pass_ns = int(self._feed.pass_ns)
+        passes = self._options.loop if self._source.preload else 1
+        total = len(first.packets) * passes if self._source.preload and passes else None
+        pass_ns = int(self._source.pass_ns)
         seconds = pass_ns * passes / 1e9 if total is not None and pass_ns else None
         self._ui.start(total, seconds)
 
@@ -265,14 +265,14 @@ class ReplaySession:
                     sender.put(None)
 
         self._threads.add(
-            "feeder", feed, stop=self._feed.stop, failed=self._problems.append
+            "feeder", feed, stop=self._source.stop, failed=self._problems.append
         ).start()
 
     def _put(self, batch: Batch, passes: int, pass_ns: int) -> None:
         for side, row in enumerate(self._senders):
             packets, plan = batch.side(side)
             for sender, order in zip(row, divide(packets, len(row)), strict=True):
-                job = Job(packets, order, plan, passes, pass_ns, place=self._feed.preload)
+                job = Job(packets, order, plan, passes, pass_ns, place=self._source.preload)
                 if self._log is not None:
                     self._log.add(self._all.index(sender), job)
                 sender.put(job)
@@ -285,7 +285,7 @@ class ReplaySession:
             if wakeups.stopped or any(sender.error for sender in self._all):
                 for sender in self._all:
                     sender.request_stop()
-                self._feed.stop()
+                self._source.stop()
                 return
 
     def _progress(self, begun_ns: int) -> Progress:
@@ -299,17 +299,17 @@ class ReplaySession:
         )
 
     def _finish(self, begun_ns: int) -> float:
-        self._feed.stop()  # Nobody sends what it would still read.
+        self._source.stop()  # Nobody sends what it would still read.
         self._hung = self._threads.join()
         self._problems += [f"thread {thread.name} does not stop" for thread in self._hung]
         ended_ns = max((sender.ended_ns for sender in self._all), default=0)
         seconds = max((ended_ns or time.monotonic_ns()) - begun_ns, 0) / 1e9
         self._problems += [sender.error for sender in self._all if sender.error]
-        self._problems += self._feed.reading.damage
+        self._problems += self._source.reading.damage
         return seconds
 
     def _report(self, seconds: float) -> dict[str, Any]:
-        return build_report(self._options, self._senders, self._attachments, self._feed, seconds)
+        return build_report(self._options, self._senders, self._attachments, self._source, seconds)
 
 
 def _pacer(options: ReplayOptions) -> Pacer | None:

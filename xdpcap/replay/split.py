@@ -26,7 +26,7 @@ from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.client_server import PrefixSides, RecordedSides, runs_of, spread
 from xdpcap.packets.conversations import FlowSides
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.savefile.batch_reader import CaptureReader
+from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.input_file import open_source
 
 FORMAT = "xdpcap split"
@@ -125,7 +125,7 @@ def _portions(
     for path in paths:
         offset = sum(counts)
         source = open_source(path)
-        with CaptureReader(source.fd, source.name, longest=LONGEST, macs=NO_MACS) as reader:
+        with BatchReader(source.fd, source.name, longest=LONGEST, macs=NO_MACS) as reader:
             packets = PacketSet()
             while not reader.ended:
                 packets.clear()

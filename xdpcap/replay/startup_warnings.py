@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from xdpcap.net import Link
 from xdpcap.options.replay import ReplayOptions
-from xdpcap.replay.batches import Feed
+from xdpcap.replay.batches import BatchSource
 
 Caution = tuple[str, str]
 
@@ -22,14 +22,14 @@ def link_warnings(link: Link) -> Iterator[Caution]:
 
 
 def sending_warnings(
-    options: ReplayOptions, feed: Feed, packets: int, queues: int
+    options: ReplayOptions, source: BatchSource, packets: int, queues: int
 ) -> Iterator[Caution]:
     """What is wrong with the files and the pace; `packets` of the first batch, on `queues`."""
-    if feed.preload and packets == 1 and options.loop != 1 and options.recorded_pace:
+    if source.preload and packets == 1 and options.loop != 1 and options.recorded_pace:
         yield "one packet has no recorded gap: its loops follow each other at once", "--pps N"
-    if feed.reading.truncated:
+    if source.reading.truncated:
         yield (
-            f"{feed.reading.truncated:,} packets were not recorded to their end, and are sent as "
+            f"{source.reading.truncated:,} packets were not recorded to their end, and are sent as "
             "short as they are in the file",
             "",
         )

@@ -48,7 +48,7 @@ cdef struct Front:
     const unsigned char *packet
 
 
-cdef struct RingLookState:
+cdef struct LiveRingsState:
     Front *fronts
     uint32_t count
     const bpf_insn *filter      # the interpreter's; NULL takes everything
@@ -56,7 +56,7 @@ cdef struct RingLookState:
     uint64_t left_out
 
 
-cdef Front *_oldest(RingLookState *l, uint64_t until_ns) noexcept nogil:
+cdef Front *_oldest(LiveRingsState *l, uint64_t until_ns) noexcept nogil:
     """The ring with the oldest packet, of those stamped up to a time; NULL for none."""
     cdef Front *best = NULL
     cdef Front *front
@@ -70,13 +70,13 @@ cdef Front *_oldest(RingLookState *l, uint64_t until_ns) noexcept nogil:
     return NULL if best == NULL or best.head.meta.ts_ns > until_ns else best
 
 
-cdef void _take(RingLookState *l, Front *front) noexcept nogil:
+cdef void _take(LiveRingsState *l, Front *front) noexcept nogil:
     take_copy(front.rings)
     front.there = False
     l.taken += 1
 
 
-cdef Front *_next(RingLookState *l, uint64_t until_ns, uint32_t *scanned) noexcept nogil:
+cdef Front *_next(LiveRingsState *l, uint64_t until_ns, uint32_t *scanned) noexcept nogil:
     """As _oldest(), of the packets that the filter takes; NULL also after SCANNED others."""
     cdef Front *front
     while scanned[0] < SCANNED:
@@ -118,7 +118,7 @@ NAME = "the view of live packets"
 
 
 @cython.no_gc_clear
-cdef class RingLook:
+cdef class LiveRings:
     """Takes packets from `CopyRing`s, the oldest first.
 
     Parameters
@@ -132,7 +132,7 @@ cdef class RingLook:
     HOLD_NS; `waiting` then says that there are some.
     """
 
-    cdef RingLookState state
+    cdef LiveRingsState state
     cdef list rings             # whose memory is looked at: held until close()
     cdef Interpreter filter
     cdef bint reading

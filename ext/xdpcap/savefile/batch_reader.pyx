@@ -123,7 +123,7 @@ cdef Step _read(ReaderState *r, PacketList *list, uint64_t packets, uint64_t siz
 
 
 @cython.no_gc_clear
-cdef class CaptureReader:
+cdef class BatchReader:
     """Reads one capture file from an open descriptor, which it takes over.
 
     Parameters

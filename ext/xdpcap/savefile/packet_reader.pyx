@@ -22,12 +22,12 @@ cdef enum:
     SCANNED = 1 << 16
 
 
-cdef struct LookState:
+cdef struct PacketReaderState:
     OpenedFile opened
     const bpf_insn *filter      # the interpreter's; NULL takes everything
 
 
-cdef int _next(LookState *l, pcap_pkthdr **header, const unsigned char **data) noexcept nogil:
+cdef int _next(PacketReaderState *l, pcap_pkthdr **header, const unsigned char **data) noexcept nogil:
     """The next packet that the filter takes; else as opened_next(), 0 for none so far."""
     cdef int result, i
     for i in range(SCANNED):
@@ -40,7 +40,7 @@ cdef int _next(LookState *l, pcap_pkthdr **header, const unsigned char **data) n
 
 
 @cython.no_gc_clear
-cdef class LookReader:
+cdef class PacketReader:
     """Reads one capture file from an open descriptor, which it takes over.
 
     Parameters
@@ -53,7 +53,7 @@ cdef class LookReader:
     Raises UsageError for what is no capture file.
     """
 
-    cdef LookState state
+    cdef PacketReaderState state
     cdef Interpreter filter     # held, since its instructions are looked at
     cdef readonly str name
     cdef bint reading           # without the GIL
