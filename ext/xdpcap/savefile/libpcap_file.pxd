@@ -1,7 +1,16 @@
+from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
+from libc.stdio cimport FILE
 
-from xdpcap.savefile.byte_counting cimport CountedFile
 from xdpcap.clib.libpcap cimport pcap_pkthdr, pcap_t
+
+
+# A descriptor that libpcap reads through a FILE.
+cdef struct CountedFile:
+    int fd
+    unsigned char *buffer       # the FILE's
+    uint64_t read               # bytes that came from the descriptor
+    FILE *file
 
 
 # A capture file that libpcap reads, and how far it has come.
@@ -20,3 +29,4 @@ cdef str opened_damage(const OpenedFile *o, str name)
 cdef void opened_close(OpenedFile *o) noexcept
 cdef uint64_t packet_ts_ns(const pcap_pkthdr *header) noexcept nogil
 cdef str linktype_name(int linktype)
+cdef size_t counted_ahead(const CountedFile *c) noexcept nogil

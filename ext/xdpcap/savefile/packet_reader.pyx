@@ -13,7 +13,6 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint64_t
 
 from xdpcap.packets.filter.classic_bpf cimport Interpreter
-from xdpcap.savefile.byte_counting cimport counted_ahead
 from xdpcap.savefile.libpcap_file cimport *
 from xdpcap.clib.libpcap cimport *
 
