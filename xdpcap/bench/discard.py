@@ -1,6 +1,6 @@
 """Records that are made and thrown away: what a recorder does when writing costs nothing.
 
-Stands in for the files of a recording (`files`, `outputs`): a chain whose sink discards every
+Stands in for the files of a recording (`record.outputs`): a chain whose sink discards every
 block. What has been thrown away counts as written.
 """
 
@@ -10,21 +10,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from xdpcap.record.capture import SharedLimit
-from xdpcap.record.file_chain import Account
 from xdpcap.record.ledger import QueueAccount
+from xdpcap.record.pipe_output import EndlessChain
 from xdpcap.savefile.sink import FileSink, StreamLock
 
 
-class DiscardChain:
+class DiscardChain(EndlessChain):
     """The records of one queue, none of which gets anywhere."""
 
     def __init__(self, header: bytes) -> None:
+        super().__init__()
         self._header = header
-        self.sink: FileSink | None = None
-        self.account: Account | None = None
-        self.current_path = ""
-        self.file_count = 0
-        self.failure: tuple[str, int] | None = None
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Make the sink; there is no file."""
@@ -34,21 +30,6 @@ class DiscardChain:
     def rotate(self) -> bool:
         """There is no next file; SIGHUP changes nothing."""
         return True
-
-    def collect(self) -> None:
-        """Nothing is completed."""
-        assert self.sink is not None
-        self.sink.collect()
-
-    def close(self, timeout_s: float) -> bool:
-        """Throw away what is left."""
-        assert self.sink is not None
-        self.sink.finish_file()
-        self.sink.collect()
-        return True
-
-    def discard(self) -> None:
-        """Nothing to undo."""
 
 
 class DiscardOutput:

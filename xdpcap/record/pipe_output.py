@@ -64,16 +64,42 @@ def _without_blocking(fd: int) -> int:
     return os.dup(fd)
 
 
-class PipeChain:
-    """A queue's records on the shared pipe: one endless file."""
+class EndlessChain:
+    """A queue's records in one place, with no next file: nothing is renamed or completed."""
 
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
+    current_path = ""
+    file_count = 0
+
+    def __init__(self) -> None:
         self.sink: FileSink | None = None
         self.account: Account | None = None
-        self.current_path = "-"
-        self.file_count = 1
         self.failure: tuple[str, int] | None = None
+
+    def collect(self) -> None:
+        """Let the sink have back the blocks that are written."""
+        assert self.sink is not None
+        self.sink.collect()
+
+    def close(self, timeout_s: float) -> bool:
+        """Have the sink finish with what is left."""
+        assert self.sink is not None
+        self.sink.finish_file()
+        self.sink.collect()
+        return True
+
+    def discard(self) -> None:
+        """Nothing to undo."""
+
+
+class PipeChain(EndlessChain):
+    """A queue's records on the shared pipe: one endless file."""
+
+    current_path = "-"
+    file_count = 1
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__()
+        self._pipe = pipe
 
     def open_first(self, make_sink: Callable[[str], FileSink]) -> None:
         """Make the sink on the pipe."""
@@ -85,18 +111,3 @@ class PipeChain:
         assert self.sink is not None
         self.sink.flush()
         return True
-
-    def collect(self) -> None:
-        """Nothing is renamed."""
-        assert self.sink is not None
-        self.sink.collect()
-
-    def close(self, timeout_s: float) -> bool:
-        """Put out what is left."""
-        assert self.sink is not None
-        self.sink.finish_file()
-        self.sink.collect()
-        return True
-
-    def discard(self) -> None:
-        """Nothing to undo."""
