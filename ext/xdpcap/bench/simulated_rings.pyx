@@ -27,7 +27,8 @@ from xdpcap.clib.posix cimport (
 )
 from xdpcap.savefile.encode cimport FORMAT_PCAP, FORMAT_PCAPNG, init_encoder
 from xdpcap.savefile.sink cimport FileSink
-from xdpcap.record.packet_meta cimport META_BYTES, XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
+from xdpcap.record.packet_meta cimport META_BYTES
+from xdpcap.clib.abi cimport XDPCAP_META_MAGIC, XDPCAP_META_TS, xdpcap_meta
 from xdpcap.record.loop cimport *
 from xdpcap.host.clocks cimport clock_ns
 from xdpcap.record.waiting cimport utc_offset

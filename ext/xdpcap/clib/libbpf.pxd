@@ -1,4 +1,4 @@
-"""Declarations of libbpf (bpf.h, libbpf.h) and the kernel's bpf.h; nothing else."""
+"""Declarations of libbpf (bpf.h, libbpf.h, btf.h) and the kernel's bpf.h; nothing else."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stddef cimport size_t
@@ -30,6 +30,10 @@ cdef extern from "<linux/bpf.h>" nogil:
         uint32_t nr_map_ids
         uint64_t map_ids
 
+    struct bpf_func_info:
+        uint32_t insn_off
+        uint32_t type_id
+
     struct bpf_map_info:
         uint32_t type
         uint32_t value_size
@@ -44,11 +48,25 @@ cdef extern from "<linux/bpf.h>" nogil:
         uint32_t egress_ifindex
 
 
+cdef extern from "<linux/btf.h>" nogil:
+    struct btf_type:
+        uint32_t name_off
+
+
 cdef extern from "<linux/if_link.h>" nogil:
     int XDP_FLAGS_UPDATE_IF_NOEXIST
     int XDP_FLAGS_SKB_MODE
     int XDP_FLAGS_DRV_MODE
     int XDP_FLAGS_HW_MODE
+
+
+cdef extern from "<bpf/btf.h>" nogil:
+    struct btf:
+        pass
+    btf *btf__load_from_kernel_by_id(uint32_t id)
+    const btf_type *btf__type_by_id(const btf *btf, uint32_t id)
+    const char *btf__name_by_offset(const btf *btf, uint32_t offset)
+    void btf__free(btf *btf)
 
 
 cdef extern from "<bpf/libbpf.h>" nogil:
@@ -59,8 +77,6 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     struct bpf_map:
         pass
     struct bpf_link:
-        pass
-    struct btf:
         pass
 
     struct bpf_xdp_attach_opts:

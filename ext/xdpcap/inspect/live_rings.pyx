@@ -23,14 +23,10 @@ from xdpcap.rings.copy_rings cimport (
     find_copy,
     release_copies,
     take_copy,
-    xdpcap_copy,
 )
 from xdpcap.savefile.encode cimport TAG_BYTES, put_tagged
+from xdpcap.clib.abi cimport XDPCAP_META_VLAN, xdpcap_copy
 from xdpcap.clib.libpcap cimport bpf_filter, bpf_insn
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_META_VLAN
 
 cdef enum:
     # Packets that a filter may leave out before signals are looked for.

@@ -13,7 +13,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from xdpcap.clib.abi cimport XDPCAP_VERDICTS, xdpcap_counters
 from xdpcap.clib.libbpf cimport *
+from xdpcap.clib.posix cimport close_fd
 
 import errno as _errno
 import os
@@ -22,19 +24,6 @@ from collections import namedtuple
 from xdpcap.errors import KernelError, XdpcapError
 from xdpcap.host.kernel import possible_cpu_count
 
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_VERDICTS
-
-    struct xdpcap_counters:
-        pass
-
-cdef extern from "<linux/bpf.h>" nogil:
-    int BPF_MAP_TYPE_PERCPU_ARRAY
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 # enum xdpcap_verdict, in its order.
 VERDICTS = ("redirected", "passed", "dropped", "filtered", "sampled_out", "mirrored",
@@ -116,7 +105,7 @@ def read_pinned_verdicts(str path not None):
             raise XdpcapError(f"{path} holds the counters of another version of xdpcap; ask that one")
         return read_verdicts(fd, info.max_entries)
     finally:
-        close(fd)
+        close_fd(fd)
 
 
 # -- programs -------------------------------------------------------------------------------
@@ -141,7 +130,7 @@ def load_time_ns(uint32_t prog_id):
         return 0
     memset(&info, 0, sizeof(info))
     err = bpf_obj_get_info_by_fd(fd, &info, &size)
-    close(fd)
+    close_fd(fd)
     return 0 if err else info.load_time
 
 
@@ -149,5 +138,5 @@ def is_loaded(uint32_t prog_id):
     """Whether the kernel has a program of this id; True as well when it is not to be asked."""
     cdef int fd = bpf_prog_get_fd_by_id(prog_id)
     if fd >= 0:
-        close(fd)
+        close_fd(fd)
     return fd != -_errno.ENOENT

@@ -19,6 +19,7 @@ from libc.string cimport memset
 from xdpcap.programs.program cimport Program
 from xdpcap.clib.libbpf cimport *
 from xdpcap.clib.libxdp cimport *
+from xdpcap.clib.posix cimport close_fd
 
 import errno as _errno
 import os
@@ -33,9 +34,6 @@ from xdpcap.errors import KernelError, UsageError
 cdef extern from "said.h":
     char *xdpcap_said
     int xdpcap_listen(...)
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
 
 DISPATCHER_NAME = b"xdp_dispatcher"
 # libxdp's own AF_XDP program has this priority, and 50 is the default (prog_dispatcher.h):
@@ -178,7 +176,7 @@ def freplace_errno(str path not None, uint32_t dispatcher_id, str name="xdpcap_r
         return -bpf_object__load(object)
     finally:
         if target >= 0:
-            close(target)
+            close_fd(target)
         bpf_object__close(object)
 
 
@@ -242,7 +240,7 @@ def pinned_id(str path not None):
         return 0
     memset(&info, 0, sizeof(info))
     err = bpf_obj_get_info_by_fd(fd, &info, &size)
-    close(fd)
+    close_fd(fd)
     return 0 if err else info.id
 
 

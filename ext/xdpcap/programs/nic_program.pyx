@@ -10,18 +10,13 @@ bpf_map_is_offload_neutral().
 """
 
 from libc.errno cimport errno
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from xdpcap.programs.program cimport Program
+from xdpcap.clib.abi cimport xdpcap_count
 from xdpcap.clib.libbpf cimport *
 
 from xdpcap.errors import KernelError
-
-
-cdef extern from "xdpcap_abi.h" nogil:
-    struct xdpcap_count:
-        uint64_t packets
-        uint64_t bytes
 
 # A perf sample has no room for more: XDPCAP_COPY_MAX of xdpcap_abi.h for perf rings.
 COPY_MAX = 65000

@@ -13,6 +13,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
+from xdpcap.clib.abi cimport *
 from xdpcap.clib.libbpf cimport *
 
 import os
@@ -25,21 +26,8 @@ cdef extern from "said.h":
     char *xdpcap_said
     int xdpcap_listen(...)
 
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_CLOCK_MONOTONIC
-        XDPCAP_CLOCK_TAI
-    const char *XDPCAP_XSKS_MAP
-    const char *XDPCAP_COUNTERS_MAP
-    const char *XDPCAP_SETTINGS
-
-    struct xdpcap_counters:
-        pass
-
-    struct xdpcap_settings:
-        uint32_t clock
-
-CLOCK_NAMES = {XDPCAP_CLOCK_MONOTONIC: "monotonic", XDPCAP_CLOCK_TAI: "tai"}
+CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
+CLOCK_NAMES = {number: name for name, number in CLOCKS.items()}
 COMPILE = "compile it with `clang -O2 -g -target bpf`, docs/custom-programs.md shows how"
 
 Examined = namedtuple("Examined", "name clock frags counts foreign_counters")

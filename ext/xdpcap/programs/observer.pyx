@@ -15,45 +15,19 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
+from xdpcap.clib.abi cimport xdpcap_settings
 from xdpcap.clib.libbpf cimport *
+from xdpcap.clib.posix cimport close_fd
 
 import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap.programs.object_file import last_words
+from xdpcap.programs.object_file import CLOCKS, last_words
 from xdpcap.programs.counters import bind_rings, read_verdicts
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host.kernel import possible_cpu_count
 
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_CLOCK_MONOTONIC
-        XDPCAP_CLOCK_TAI
-
-    struct xdpcap_settings:
-        uint32_t clock
-        uint32_t snaplen
-        uint32_t cpus
-        uint32_t device
-        uint32_t whole_length
-
-cdef extern from "<linux/bpf.h>" nogil:
-    int BPF_PROG_TYPE_XDP, BPF_PROG_TYPE_EXT
-    struct bpf_func_info:
-        uint32_t insn_off
-        uint32_t type_id
-    struct btf_type:
-        uint32_t name_off
-
-cdef extern from "<bpf/btf.h>" nogil:
-    struct btf:
-        pass
-    btf *btf__load_from_kernel_by_id(uint32_t id)
-    const btf_type *btf__type_by_id(const btf *btf, uint32_t id)
-    const char *btf__name_by_offset(const btf *btf, uint32_t offset)
-    void btf__free(btf *btf)
 
 cdef extern from *:
     """
@@ -79,11 +53,7 @@ cdef extern from *:
     int prog_facts "xdpcap_prog_facts"(int fd, bpf_func_info *first, uint32_t *type,
                                        uint32_t *btf_id) nogil
 
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-
 LOG_BYTES = 1 << 20
-CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
 FUNCTIONS = {"entry": "xdpcap_entry", "exit": "xdpcap_exit"}
 
 Observed = namedtuple("Observed", "prog_id name")
@@ -178,7 +148,7 @@ cdef class Observer:
             # libbpf has the target's number only: it must be open until then.
             self._load()
         finally:
-            close(target)
+            close_fd(target)
         self._attach("fexit" if at == "exit" else "fentry")
 
     cdef bpf_map *_map(self, str name):

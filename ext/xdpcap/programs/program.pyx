@@ -22,28 +22,20 @@ from xdpcap.programs.object_file cimport (
     find_xsks_map,
     open_object,
 )
-from xdpcap.programs.settings cimport size_map, write_settings, xdpcap_settings
+from xdpcap.programs.settings cimport size_map, write_settings
+from xdpcap.clib.abi cimport *
 from xdpcap.clib.libbpf cimport *
+from xdpcap.clib.posix cimport close_fd
 
 import errno as _errno
 import os
 from collections import namedtuple
 
 from xdpcap.programs.counters import bind_rings, read_verdicts
-from xdpcap.programs.object_file import last_words
+from xdpcap.programs.object_file import CLOCKS, last_words
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host.kernel import possible_cpu_count
 
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_CLOCK_MONOTONIC
-        XDPCAP_CLOCK_TAI
-        XDPCAP_SAMPLE_COUNT
-        XDPCAP_SAMPLE_FLOW
-        XDPCAP_FILTER_NONE
-        XDPCAP_FILTER_PASS
-        XDPCAP_FILTER_DROP
 
 cdef extern from *:
     """
@@ -52,11 +44,7 @@ cdef extern from *:
     """
     uint32_t BPF_F_XDP_DEV_BOUND_ONLY "XDPCAP_DEV_BOUND_ONLY"
 
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-
 VERIFIER_LOG_BYTES = 1 << 20
-CLOCKS = {"monotonic": XDPCAP_CLOCK_MONOTONIC, "tai": XDPCAP_CLOCK_TAI}
 SAMPLED_BY = {"count": XDPCAP_SAMPLE_COUNT, "flow": XDPCAP_SAMPLE_FLOW}
 UNMATCHED = {None: XDPCAP_FILTER_NONE, "pass": XDPCAP_FILTER_PASS, "drop": XDPCAP_FILTER_DROP}
 MODE_FLAGS = {"native": XDP_FLAGS_DRV_MODE, "generic": XDP_FLAGS_SKB_MODE,
@@ -77,7 +65,7 @@ def program_name(uint32_t prog_id):
         return ""
     memset(&info, 0, sizeof(info))
     err = bpf_obj_get_info_by_fd(fd, &info, &size)
-    close(fd)
+    close_fd(fd)
     return "" if err else (<bytes>info.name).decode("ascii", "replace")
 
 
@@ -295,7 +283,7 @@ cdef class Program:
         """Take our own program off the interface; safe to call again."""
         cdef bpf_xdp_attach_opts opts
         if self.link_fd >= 0:
-            close(self.link_fd)
+            close_fd(self.link_fd)
             self.link_fd = -1
         elif self.attach_mode is not None:
             # Only if it is still ours: XDP_FLAGS_REPLACE with our own descriptor.
@@ -355,7 +343,7 @@ cdef class Program:
     def __dealloc__(self):
         # Before __cinit__ the number is 0, and somebody else's.
         if self.has_descriptors and self.link_fd >= 0:
-            close(self.link_fd)
+            close_fd(self.link_fd)
         if self.object != NULL:
             bpf_object__close(self.object)
         free(self.log)

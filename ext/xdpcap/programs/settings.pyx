@@ -11,18 +11,11 @@ Source relied on: bpf/xdpcap_abi.h; libbpf 1.1, src/libbpf.c.
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t
 
+from xdpcap.clib.abi cimport *
 from xdpcap.clib.libbpf cimport *
 
 from xdpcap.errors import UsageError
 from xdpcap.host.kernel import possible_cpu_count
-
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_CLOCK_MONOTONIC
-        XDPCAP_FILTER_NONE
-    const char *XDPCAP_SETTINGS
-    const char *XDPCAP_ALIVE_MAP
 
 
 cdef int write_settings(bpf_object *object, str path, const xdpcap_settings *wanted) except -1:

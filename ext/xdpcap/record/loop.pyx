@@ -12,6 +12,7 @@ Source relied on: Documentation/networking/af_xdp.rst; bpf/xdpcap_abi.h.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from xdpcap.clib.abi cimport XDPCAP_META_VERDICT, xdpcap_copy, xdpcap_meta
 from xdpcap.clib.atomic cimport (
     __ATOMIC_RELAXED,
     atomic_load_i64,
@@ -35,12 +36,10 @@ from xdpcap.host.clocks cimport clock_ns
 from xdpcap.host.stage_times cimport *
 from xdpcap.record.packet_meta cimport (
     META_BYTES,
-    XDPCAP_META_VERDICT,
     meta_before,
     meta_growth,
     take_extras,
     take_meta,
-    xdpcap_meta,
 )
 from xdpcap.record.waiting cimport periodic, wait_for_packets, waiting
 from xdpcap.rings.copy_rings cimport (
@@ -48,7 +47,6 @@ from xdpcap.rings.copy_rings cimport (
     newly_lost,
     release_copies,
     take_copy,
-    xdpcap_copy,
 )
 from xdpcap.savefile.blocks cimport (
     Sink,

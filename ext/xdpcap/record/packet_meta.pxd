@@ -9,22 +9,21 @@ Source relied on: bpf/xdpcap_abi.h; Documentation/networking/xdp-rx-metadata.rst
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from xdpcap.clib.abi cimport (
+    XDPCAP_META_DEVICE_TS,
+    XDPCAP_META_HASH,
+    XDPCAP_META_MAGIC,
+    XDPCAP_META_ORIGLEN,
+    XDPCAP_META_TS,
+    XDPCAP_META_VERDICT,
+    XDPCAP_META_VLAN,
+    xdpcap_meta,
+)
 from xdpcap.clib.posix cimport CLOCK_REALTIME
 from xdpcap.host.clocks cimport clock_ns
-from xdpcap.rings.copy_rings cimport xdpcap_meta
 from xdpcap.savefile.encode cimport TAG_BYTES, encode_hash, hash_bound, verdict_bound
 from xdpcap.record.loop cimport CaptureState
 
-
-cdef extern from "xdpcap_abi.h" nogil:
-    enum:
-        XDPCAP_META_MAGIC
-        XDPCAP_META_TS
-        XDPCAP_META_ORIGLEN
-        XDPCAP_META_HASH
-        XDPCAP_META_VLAN
-        XDPCAP_META_DEVICE_TS
-        XDPCAP_META_VERDICT
 
 cdef enum:
     META_BYTES = 32

@@ -1,25 +1,8 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint32_t, uint64_t
 
+from xdpcap.clib.abi cimport xdpcap_copy
 from xdpcap.host.held cimport Held
-
-
-cdef extern from "xdpcap_abi.h" nogil:
-    struct xdpcap_meta:
-        uint64_t ts_ns
-        uint32_t origlen
-        uint32_t hash
-        unsigned short vlan_tci
-        unsigned short vlan_proto
-        uint32_t flags
-        uint32_t magic
-
-    struct xdpcap_copy:
-        uint32_t caplen
-        uint32_t cpu
-        uint32_t lost
-        uint32_t verdict
-        xdpcap_meta meta
 
 
 # One ring in memory that the kernel writes.
