@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 from typing import Any
 
@@ -14,7 +15,7 @@ import forked_command
 import pytest
 from capture_files import contents
 from ledger_checks import Wire, check_books
-from leftovers import attached
+from leftovers import attached, load_on
 from patched_command import patched
 from replayer import Replay, pcap_file
 
@@ -46,6 +47,33 @@ def fault(owner: str, method: str, error: str, after: int = 1) -> dict[str, str]
     module, _, name = owner.rpartition(".")
     code = FAULT.format(module=module, owner=name, method=method, error=error, after=after)
     return patched(code)
+
+
+# Raises at each call of several methods, which stand below `bad`.
+ALWAYS = """
+def bad(self, *args, **kwargs):
+    raise KeyError("x")
+"""
+
+# A thread that does what it is to do, and then does not end.
+HANGS = """
+import time
+from {module} import {owner}
+
+def _hanging(real={owner}.{method}):
+    def method(self, *args, **kwargs):
+        real(self, *args, **kwargs)
+        time.sleep(60)
+    return method
+
+{owner}.{method} = _hanging()
+"""
+
+
+def hang(owner: str, method: str) -> dict[str, str]:
+    """An environment in which a method returns a minute late; `owner` is dotted."""
+    module, _, name = owner.rpartition(".")
+    return patched(HANGS.format(module=module, owner=name, method=method))
 
 
 def failures(result: Any) -> list[str]:
@@ -164,6 +192,141 @@ def test_an_exception_in_a_worker_ends_the_recording_with_its_packets(lab, recor
     assert attached(lab) is None
 
 
+def test_the_traceback_of_a_worker_is_shown_where_it_is_asked_for(lab, record):
+    env = fault("xdpcap.record.worker.Worker", "_rotate", "KeyError('x')")
+    recorder = record("--json", "--rotate-packets", "10", env={**env, "XDPCAP_DEBUG": "1"})
+    send_frames(lab, FRAMES[:25])
+    result = recorder.wait()
+    assert result.returncode == 1
+    assert result.stderr.count("Traceback") == 1
+    assert "in _record" in result.stderr
+    assert len(failures(result)) == 1
+
+
+@pytest.mark.parametrize("mode", [[], ["--mirror"]], ids=["redirect", "mirror"])
+def test_what_comes_after_a_worker_has_failed_is_counted_as_write_dropped(lab, record, mode):
+    """The session detaches half a second later, under full load."""
+    env = patched(
+        ALWAYS + "import time\n"
+        "from xdpcap.record.interface import InterfaceRecorder\n"
+        "from xdpcap.record.worker import Worker\n"
+        "_detach = InterfaceRecorder.detach\n"
+        "def detach(self):\n"
+        "    time.sleep(0.5)\n"
+        "    _detach(self)\n"
+        "InterfaceRecorder.detach, Worker._rotate = detach, bad\n"
+    )
+    recorder = record("--json", "--rotate-packets", "5000", *mode, env=env)
+    load = load_on(lab)
+    try:
+        result = recorder.wait()
+    finally:
+        load.kill()
+        load.wait()
+    assert result.returncode == 1
+    assert len(failures(result)) == 1, result.stderr
+    total = check_books(result)
+    assert total["written"] >= 5000 and total["write_dropped"] > 0
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("rotation", [["--rotate-packets", "10"], []], ids=["rotation", "end"])
+def test_a_file_whose_statistics_fail_has_all_its_packets(lab, record, rotation):
+    env = fault("xdpcap.record.file_chain.FileChain", "_statistics", "KeyError('x')")
+    recorder = record("--json", *rotation, env=env)
+    wire = Wire(lab)
+    wire.send(FRAMES[:25])
+    wire.arrived()
+    result = recorder.wait() if rotation else recorder.stop()
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: rx0: KeyError at sitecustomize.py:")
+    total = check_books(result)
+    assert [path.suffix for path in result.files] == [".pcapng"]
+    assert contents(result.files) == FRAMES[: total["written"]]
+    assert total["written"] == (10 if rotation else 25)
+
+
+def test_a_next_file_that_can_not_be_begun_leaves_no_empty_one(lab, record):
+    env = patched(
+        "import itertools\n"
+        "from xdpcap.record import file_chain\n"
+        "_choose_mode, _calls = file_chain.choose_mode, itertools.count(1)\n"
+        "def choose_mode(*args, **kwargs):\n"
+        "    if next(_calls) == 2:\n"
+        "        raise MemoryError\n"
+        "    return _choose_mode(*args, **kwargs)\n"
+        "file_chain.choose_mode = choose_mode\n"
+    )
+    recorder = record("--json", "--rotate-packets", "10", env=env)
+    send_frames(lab, FRAMES[:25])
+    result = recorder.wait()
+    assert result.returncode == 1
+    assert len(failures(result)) == 1, result.stderr
+    assert check_books(result)["written"] == 10
+    assert [path.suffix for path in result.files] == [".pcapng"]
+
+
+def test_a_detach_that_fails_while_unwinding_stops_the_workers_all_the_same(lab, record):
+    """Under load, or a worker would not notice that its rings are gone."""
+    env = patched(
+        ALWAYS + "from xdpcap.record.interface import InterfaceRecorder\n"
+        "from xdpcap.record.session import Session\n"
+        "InterfaceRecorder.detach = Session._watch_links = bad\n"
+    )
+    recorder = record("--json", ready=False, env=env)
+    load = load_on(lab)
+    try:
+        result = recorder.wait()
+    finally:
+        load.kill()
+        load.wait()
+    assert result.returncode == 1
+    assert [line.split(" at ")[0] for line in failures(result)] == ["xdpcap: KeyError"] * 2
+    assert [path.suffix for path in result.files] == [".pcapng"]
+    assert attached(lab) is None
+
+
+def test_a_worker_that_can_not_be_asked_to_stop_ends_the_process(make_lab, record):
+    """The first of two: the second is stopped, and no ring is unmapped under the first."""
+    lab = make_lab(queues=2)
+    env = patched(
+        "from xdpcap.record.worker import Worker\n"
+        "_request_stop = Worker.request_stop\n"
+        "def request_stop(self):\n"
+        "    if self.queue == 0:\n"
+        "        raise KeyError('x')\n"
+        "    _request_stop(self)\n"
+        "Worker.request_stop = request_stop\n"
+    )
+    recorder = record("--json", lab=lab, env=env)
+    result = recorder.stop(timeout_s=20)
+    assert result.returncode == 1
+    hung, cause = failures(result)
+    assert hung == "xdpcap: rx0: queue 0 does not stop; is the disk stuck?"
+    assert cause.startswith("xdpcap: rx0: KeyError at sitecustomize.py:")
+    # Queue 1's file is complete, and the other readable.
+    assert sorted(path.suffix for path in result.files) == [".part", ".pcapng"]
+    assert attached(lab) is None
+
+
+@pytest.mark.parametrize("main_thread_fails", [False, True])
+def test_a_worker_that_hangs_ends_the_process_before_its_rings_are_unmapped(
+    lab, record, main_thread_fails
+):
+    code = HANGS.format(module="xdpcap.record.worker", owner="Worker", method="_finish")
+    if main_thread_fails:
+        code += ALWAYS + "from xdpcap.record.session import Session\nSession._watch_links = bad\n"
+    recorder = record("--json", ready=False, env=patched(code))
+    if not main_thread_fails:
+        recorder.wait_ready()
+        recorder.send_signal(signal.SIGINT)
+    result = recorder.stop(None, timeout_s=20)
+    assert result.returncode == 1
+    assert failures(result) == ["xdpcap: rx0: queue 0 does not stop; is the disk stuck?"]
+    assert attached(lab) is None
+
+
 @pytest.mark.parametrize("error", ["KeyError('x')", "MemoryError()"])
 def test_an_exception_in_the_main_thread_stops_the_workers_first(lab, record, error):
     env = fault("xdpcap.record.session.Session", "_watch_links", error, after=3)
@@ -204,6 +367,20 @@ def test_an_exception_in_the_closer_is_told_and_the_files_behind_it_are_complete
     assert contents(result.files) == FRAMES[:40]
 
 
+def test_an_exception_in_the_closer_is_told_when_the_main_thread_has_failed_too(lab, record):
+    env = patched(
+        ALWAYS + "from xdpcap.record.session import Session\n"
+        "from xdpcap.savefile.directory import Directory\n"
+        "Directory.complete = Session._watch_links = bad\n"
+    )
+    result = record("--json", ready=False, env=env).wait()
+    assert result.returncode == 1
+    closer, main = failures(result)
+    [part] = result.files
+    assert closer.startswith(f"xdpcap: {part} is left as it is: KeyError at ")
+    assert main.startswith("xdpcap: KeyError at ")
+
+
 def test_a_worker_that_can_not_be_started_leaves_no_empty_file(make_lab, record):
     lab = make_lab(queues=3)
     recorder = record("--json", lab=lab, ready=False, env=no_thread_named("rx0-q2"))
@@ -222,6 +399,29 @@ def test_an_exception_in_the_post_rotate_thread_is_told(lab, record):
     result = recorder.stop()
     assert re.search(r"post-rotate: on .*: KeyError at ", result.stderr)
     assert contents(result.files) == FRAMES[:5]
+
+
+def test_an_exporter_that_can_not_be_started_ends_the_recording(lab, record):
+    recorder = record(
+        "--json", "--prometheus", "9108", ready=False, env=no_thread_named("prometheus")
+    )
+    result = recorder.stop(None, timeout_s=10)
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: thread prometheus can't be started (no more)")
+    assert attached(lab) is None
+
+
+def test_an_exception_in_the_exporter_is_told_at_once_and_the_recording_goes_on(lab, record):
+    env = fault("xdpcap.record.prometheus._Server", "service_actions", "KeyError('x')")
+    recorder = record("--json", "--prometheus", "9108", env=env)
+    recorder.wait_for(lambda: "nothing is served any more" in recorder.stderr)
+    send_frames(lab, FRAMES[:25])
+    result = recorder.stop()
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: --prometheus: nothing is served any more: KeyError at ")
+    assert check_books(result)["written"] == 25
 
 
 # --- bench

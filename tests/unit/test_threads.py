@@ -10,6 +10,7 @@ import time
 import pytest
 
 from xdpcap.errors import KernelError, XdpcapError
+from xdpcap.host import threads
 from xdpcap.host.threads import ThreadGroup
 
 TIMEOUT_S = 10.0
@@ -20,6 +21,13 @@ def raising(error: BaseException):
         raise error
 
     return target
+
+
+def raising_any(error: BaseException):
+    def function(*args: object) -> None:
+        raise error
+
+    return function
 
 
 @pytest.mark.parametrize(
@@ -86,6 +94,32 @@ def test_stopping_twice_does_what_stopping_once_does():
     group.close()
 
 
+def test_one_that_can_not_be_asked_to_stop_keeps_nobody_from_stopping_the_others():
+    stop = threading.Event()
+    reported: list[str] = []
+    group = ThreadGroup()
+    first = group.add(
+        "first", lambda: stop.wait(TIMEOUT_S) and None, stop=raising(KeyError("x")),
+        failed=reported.append,
+    )  # fmt: skip
+    second = group.add("second", lambda: stop.wait(TIMEOUT_S) and None, stop=stop.set)
+    group.start()
+    assert group.stop() == []
+    assert not first.running and not second.running
+    assert isinstance(first.failure, KeyError)
+    [text] = reported
+    assert text.startswith("KeyError at test_threads.py:")
+
+
+def test_a_failure_is_reported_when_there_is_no_memory_to_explain_it(monkeypatch):
+    monkeypatch.setattr(threads, "explain", raising_any(MemoryError()))
+    reported: list[str] = []
+    with ThreadGroup() as group:
+        group.add("worker", raising(KeyError("x")), failed=reported.append)
+        group.start()
+    assert reported == ["KeyError"]
+
+
 def test_when_the_third_of_five_can_not_start_the_first_two_are_stopped(monkeypatch):
     real = threading.Thread.start
 
@@ -96,18 +130,18 @@ def test_when_the_third_of_five_can_not_start_the_first_two_are_stopped(monkeypa
 
     monkeypatch.setattr(threading.Thread, "start", start)
     stop = threading.Event()
-    threads = []
+    made = []
     with (
         pytest.raises(XdpcapError, match=r"thread t2 can't be started \(can't start new thread\)"),
         ThreadGroup() as group,
     ):
         for number in range(5):
-            threads.append(
+            made.append(
                 group.add(f"t{number}", lambda: stop.wait(TIMEOUT_S) and None, stop=stop.set)
             )
         group.start()
-    assert [thread.started for thread in threads] == [True, True, False, False, False]
-    assert not any(thread.running for thread in threads)
+    assert [thread.started for thread in made] == [True, True, False, False, False]
+    assert not any(thread.running for thread in made)
 
 
 def in_a_process(code: str) -> subprocess.CompletedProcess[str]:
@@ -140,6 +174,30 @@ def test_a_thread_that_hangs_ends_the_process_before_anything_is_freed(raises):
     assert result.stdout == ""
     assert result.stderr == "xdpcap: thread stuck does not end\n"
     assert time.monotonic() - begun < TIMEOUT_S
+
+
+INTERRUPTED = """
+import time
+from contextlib import ExitStack
+from xdpcap.host import threads
+
+def join(self, timeout_s):
+    raise KeyboardInterrupt
+
+with ExitStack() as stack:
+    stack.callback(print, "freed")
+    group = threads.ThreadGroup()
+    stack.callback(group.close)
+    group.add("stuck", lambda: time.sleep(60))
+    group.start()
+    threads.GroupThread.join = join
+"""
+
+
+def test_an_interrupt_while_threads_are_waited_for_frees_nothing_under_them():
+    result = in_a_process(INTERRUPTED)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "xdpcap: thread stuck does not end\n"
 
 
 def test_a_thread_that_may_stay_is_left_behind():

@@ -30,7 +30,8 @@ LEAVE_S = 0.1
 class GroupThread:
     """One thread of a `ThreadGroup`.
 
-    `failure` is the exception that ended it, or None.
+    `failure` is the exception that ended it, or that was raised when it was asked to stop; None
+    without one.
     """
 
     def __init__(
@@ -80,9 +81,13 @@ class GroupThread:
             ) from exc
 
     def request_stop(self) -> None:
-        """Ask it to end; nothing when it does not run."""
+        """Ask it to end; nothing when it does not run.  Whatever that raises is its failure."""
         if self.running and self._stop is not None:
-            self._stop()
+            try:
+                self._stop()
+            except BaseException as exc:
+                # The others must be asked all the same, and all of them be waited for.
+                self._report(exc)
 
     def join(self, timeout_s: float) -> bool:
         """Wait for its end; True when it does not run any more, or never did."""
@@ -94,13 +99,14 @@ class GroupThread:
         try:
             self._target()
         except BaseException as exc:
-            self.failure = exc
-            if os.environ.get("XDPCAP_DEBUG") == "1":
-                traceback.print_exception(exc)
-            if self._failed is not None:
-                self._failed(explain(exc))
+            self._report(exc)
         finally:
             self._notify()
+
+    def _report(self, exc: BaseException) -> None:
+        self.failure = exc
+        if self._failed is not None:
+            self._failed(failure_line(exc))
 
 
 class ThreadGroup:
@@ -161,12 +167,32 @@ class ThreadGroup:
         for thread in self._threads:
             left_s = max(deadline - time.monotonic(), 0.0)
             thread.join(min(left_s, LEAVE_S) if thread.may_stay else left_s)
+        return self.running
+
+    @property
+    def running(self) -> list[GroupThread]:
+        """Those that run now, and must not stay."""
         return [thread for thread in self._threads if thread.running and not thread.may_stay]
 
     def close(self, timeout_s: float = JOIN_S) -> None:
         """Stop all.  When one hangs the process ends here, with exit code 1."""
-        if hung := self.stop(timeout_s):
-            end_process([f"thread {thread.name} does not end" for thread in hung])
+        try:
+            self.stop(timeout_s)
+        finally:
+            # Also when a signal's handler has raised while they were waited for.
+            if hung := self.running:
+                end_process([f"thread {thread.name} does not end" for thread in hung])
+
+
+def failure_line(exc: BaseException) -> str:
+    """One line about an exception of a thread; XDPCAP_DEBUG=1 shows where it comes from, too."""
+    if os.environ.get("XDPCAP_DEBUG") == "1":
+        with contextlib.suppress(OSError, ValueError, MemoryError):
+            traceback.print_exception(exc)
+    try:
+        return explain(exc)
+    except MemoryError:  # there is none to say more
+        return type(exc).__name__
 
 
 def end_process(problems: Sequence[str] = ()) -> NoReturn:

@@ -12,12 +12,12 @@ import math
 import os
 import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from xdpcap.errors import UsageError, XdpcapError, explain
-from xdpcap.host.threads import ThreadGroup
+from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.host.threads import ThreadGroup, failure_line
 from xdpcap.record.capture import SharedLimit
 from xdpcap.record.ledger import QueueAccount
 from xdpcap.savefile.directory import Directory, Part
@@ -65,6 +65,9 @@ class Closer:
                 "the disk did not let every file be completed in time; what ends in "
                 f"{PART_SUFFIX} is readable up to its last flush"
             )
+        elif not self._jobs.empty():
+            # The thread has failed: what it has left is completed here.
+            self._run()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -74,7 +77,8 @@ class Closer:
                 self.errors.append(str(exc))
             except BaseException as exc:
                 # Whatever it is, the files behind this one are still completed.
-                self.errors.append(f"{job.file.part.path_part} is left as it is: {explain(exc)}")
+                path, why = job.file.part.path_part, failure_line(exc)
+                self.errors.append(f"{path} is left as it is: {why}")
 
     def _complete(self, job: _Job) -> None:
         fd, size = job.file.part.fd, job.finished.size
@@ -168,38 +172,36 @@ class FileChain:
         """
         if not self._take_room():
             raise UsageError("--max-size: has no room for a file of each queue; ask for more")
-        part = self._open_part()
-        try:
+        with self._next_part() as part:
             mode, direct_fd = choose_mode(part.fd)
             self.sink = make_sink(mode)
-        except BaseException:
-            self._directory.discard(part)
-            raise
-        self._begin(part, direct_fd)
+            self._begin(part, direct_fd)
 
     def rotate(self) -> bool:
         """Finish the current file and go on in the next.
 
         False, and nothing done, when the limit of bytes has no room for another file.
         Raises XdpcapError or OSError when there can be no next file; the old one is
-        finished all the same.
+        finished all the same, and no empty one stays.
         """
         if not self._take_room():
             return False
         self.finish()
-        part = self._open_part()
-        _, direct_fd = choose_mode(part.fd, direct=self._sink.mode == "direct")
-        self._begin(part, direct_fd)
+        with self._next_part() as part:
+            _, direct_fd = choose_mode(part.fd, direct=self._sink.mode == "direct")
+            self._begin(part, direct_fd)
         return True
 
     def finish(self) -> None:
         """No more records for the current file."""
         if self._current < 0:
             return
-        self._open[self._current].tail = self._statistics()
+        file = self._open[self._current]
+        # First: whatever the statistics raise, the file's last records are written.
         self._sink.finish_file()
         self._current = -1
         self.current_path = ""
+        file.tail = self._statistics()
         self.collect()
 
     def collect(self) -> None:
@@ -223,10 +225,12 @@ class FileChain:
 
     def close(self, timeout_s: float) -> bool:
         """Finish, wait for the disk, hand over; False when the disk took too long."""
-        self.finish()
-        whole = self._sink.wait(timeout_s)
-        self.collect()
-        self._hand_over(math.inf)  # what is behind one that the disk did not take, too
+        try:
+            self.finish()
+        finally:
+            whole = self._sink.wait(timeout_s)
+            self.collect()
+            self._hand_over(math.inf)  # what is behind one that the disk did not take, too
         return whole
 
     def discard(self) -> None:
@@ -243,6 +247,17 @@ class FileChain:
     def _sink(self) -> FileSink:
         assert self.sink is not None, "open_first() comes first"
         return self.sink
+
+    @contextlib.contextmanager
+    def _next_part(self) -> Iterator[Part]:
+        """A new file; deleted again when what is done with it fails."""
+        part = self._open_part()
+        try:
+            yield part
+        except BaseException:
+            with contextlib.suppress(XdpcapError):
+                self._directory.discard(part)
+            raise
 
     def _open_part(self) -> Part:
         start_ns = time.time_ns()

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from xdpcap.errors import XdpcapError
-from xdpcap.host.threads import JOIN_S, GroupThread, ThreadGroup, end_process
+from xdpcap.host.threads import JOIN_S, GroupThread, ThreadGroup, end_process, failure_line
 from xdpcap.net import Link
 from xdpcap.options.record import RecordOptions
 from xdpcap.record.attachment import Attachment
@@ -173,14 +172,17 @@ class InterfaceRecorder:
         """
         if self.closed:
             return []
-        problems = []
+        problems: list[str] = []
         try:
-            self.detach()
-        except XdpcapError as exc:
-            problems.append(str(exc))
-        problems += self.stop() + self.errors
-        if self.hung:
-            end_process(problems)
+            try:
+                self.detach()
+            except BaseException as exc:
+                # The workers must end all the same, before their rings are unmapped.
+                problems.append(failure_line(exc))
+            problems += self.stop() + self.errors
+        finally:
+            if self._group.running:
+                end_process(problems)
         self.close()
         return problems
 

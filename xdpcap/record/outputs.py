@@ -72,6 +72,7 @@ class DirectoryOutput:
         report: Callable[[str], None],
     ) -> None:
         self._options = options
+        self._report = report
         self._names = NameTemplate(options.name_template, ext=options.format)
         self._names.check(sources, options.rotates)
         self._directory = Directory(
@@ -150,8 +151,10 @@ class DirectoryOutput:
         ]
 
     def close(self) -> None:
-        """End the threads; idempotent."""
-        self.finish(())
+        """Complete all files and tell what went wrong, unless finish() has; idempotent."""
+        if self._problems is None:
+            for problem in self.finish(()):
+                self._report(problem)
 
 
 class PipeOutput:

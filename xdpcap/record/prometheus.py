@@ -12,6 +12,7 @@ Imported when it is asked for only: the library takes a while.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -27,9 +28,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 
 from xdpcap import __version__
 from xdpcap.errors import KernelError, hint
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.listen_address import ListenAddress
 from xdpcap.programs.counters import VERDICTS
 from xdpcap.record.ledger import QueueAccount
+
+log = logging.getLogger(__name__)
 
 # Rows of this age are served again: whoever scrapes like mad costs the main thread no more.
 FRESH_S = 0.1
@@ -97,15 +101,28 @@ class Exporter:
         registry.register(self)  # type: ignore[arg-type]
         self._server = _listen(address)
         self._server.set_app(make_wsgi_app(registry))
-        self._thread: threading.Thread | None = None
+        # None of its threads uses what is freed while it runs.
+        self._threads = ThreadGroup()
+        self.failed = False
 
     def serve(self, ask: Callable[[], None]) -> None:
-        """Answer from now on; `ask` wakes the main thread, from any thread."""
+        """Answer from now on; `ask` wakes the main thread, from any thread.
+
+        Raises XdpcapError where there is no thread for it.
+        """
         self._ask = ask
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_S,), name="prometheus", daemon=True
+        self._threads.add(
+            "prometheus",
+            lambda: self._server.serve_forever(POLL_S),
+            stop=self._server.shutdown,
+            failed=self._fail,
+            may_stay=True,
         )
-        self._thread.start()
+        self._threads.start()
+
+    def _fail(self, text: str) -> None:
+        self.failed = True
+        log.warning("--prometheus: nothing is served any more: %s", text)
 
     @property
     def asked(self) -> bool:
@@ -121,9 +138,7 @@ class Exporter:
 
     def close(self) -> None:
         """Listen no more; safe to call again.  Waits for no client."""
-        if self._thread is not None:
-            self._server.shutdown()
-            self._thread = None
+        self._threads.close()
         self._server.server_close()
 
     def _current(self) -> Snapshot:

@@ -44,6 +44,11 @@ class Publisher:
             self._exporter.serve(ask)
 
     @property
+    def failed(self) -> bool:
+        """Whether something can't be shown any more, which was told."""
+        return self._exporter is not None and self._exporter.failed
+
+    @property
     def asked(self) -> bool:
         """Whether somebody waits for the ledger."""
         return self._exporter is not None and self._exporter.asked

@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from xdpcap.errors import XdpcapError, explain, hint
+from xdpcap.errors import XdpcapError, hint
 from xdpcap.host.stage_times import StageTimes
+from xdpcap.host.threads import failure_line
 from xdpcap.options.record import STDOUT
 from xdpcap.record import capture
 from xdpcap.record.attachment import Attachment
@@ -115,8 +116,10 @@ class Worker:
             self._record()
         except BaseException as exc:
             # Whatever it is, the session must hear of it and the file be finished.
-            self.fail(explain(exc))
-        self._finish()
+            self.fail(failure_line(exc))
+            self._after_failure()
+        finally:
+            self._finish()
 
     def _record(self) -> None:
         while True:
@@ -155,12 +158,19 @@ class Worker:
         time.sleep(DRAIN_INTERVAL_S)
         self._capture.drain()
 
+    def _after_failure(self) -> None:
+        """Keep the ring empty until the program is off; what comes counts as write_dropped."""
+        while not self._stop.wait(DRAIN_INTERVAL_S):
+            self._capture.abandon()
+
     def _finish(self) -> None:
         # The loop may have waited for the disk already: the time counts from the stop.
         waited_s = time.monotonic() - self._stop_asked_s if self._stop.is_set() else 0.0
-        self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
-        # With a stuck disk the stop came before the ring was empty.
-        self._capture.abandon()
+        try:
+            self.disk_stuck = not self._chain.close(max(DISK_WAIT_S - waited_s, 0.1))
+        finally:
+            # With a stuck disk the stop came before the ring was empty.
+            self._capture.abandon()
         if self.disk_stuck:
             self._capture.sink.abandon()
         self._note_failure()

@@ -26,8 +26,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from xdpcap.errors import UsageError, explain
-from xdpcap.host.threads import ThreadGroup
+from xdpcap.errors import UsageError
+from xdpcap.host.threads import ThreadGroup, failure_line
 
 #: Files waiting for the command. A command that falls this far behind never catches up.
 QUEUE_LIMIT = 256
@@ -136,7 +136,7 @@ class PostRotate:
                 self._call(argv, path)
             except BaseException as exc:
                 # Whatever it is, the files behind this one still get their command.
-                self._fail(f"on {path}: {explain(exc)}")
+                self._fail(f"on {path}: {failure_line(exc)}")
             finally:
                 self._running = ""
 
