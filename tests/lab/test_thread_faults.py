@@ -9,6 +9,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from typing import Any
 
 import forked_command
@@ -125,6 +126,17 @@ def test_an_exception_in_the_reader_ends_the_replay(lab, tmp_path, method, error
     assert len(failures(sent)) == 1, sent.stderr
 
 
+@pytest.mark.parametrize("method", ["_read_ahead", "_portions"])
+def test_a_reader_that_asks_for_exit_code_0_fails_all_the_same(lab, tmp_path, method):
+    """Its failure is raised again in the main thread, where a SystemExit would end the command."""
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = fault("xdpcap.replay.batches.Feed", method, "SystemExit(0)")
+    sent = Replay(lab, [file, "--top-speed", "--no-preload"], env=env).wait(20)
+    assert sent.returncode == 1
+    [line] = failures(sent)
+    assert line.startswith("xdpcap: SystemExit at sitecustomize.py:")
+
+
 def test_an_exception_in_the_reader_after_the_first_batch_keeps_the_count(lab, record, tmp_path):
     recorder = record("--json")
     frames = [numbered_frame(1500, number) for number in range(12_000)]  # three batches
@@ -133,7 +145,7 @@ def test_an_exception_in_the_reader_after_the_first_batch_keeps_the_count(lab, r
     sent = Replay(lab, [file, "--pps", "20000", "--no-preload"], env=env).wait(20)
     assert sent.returncode == 1
     [line] = failures(sent)
-    assert line == "xdpcap: no memory for the packets; use --no-preload"
+    assert line.startswith("xdpcap: out of memory; ")  # and no advice that was followed already
     arrived = contents(recorder.stop().files)
     assert arrived == frames[: len(arrived)]
     assert 0 < len(arrived) == sent.report["sent"] < len(frames)
@@ -149,6 +161,54 @@ def test_an_exception_in_the_feeder_ends_the_replay_with_the_true_count(lab, tmp
     assert line.startswith("xdpcap: KeyError at sitecustomize.py:")
 
 
+@pytest.mark.parametrize(
+    ("method", "when"),
+    # The main thread calls end_input() again.
+    [("put", ">= 1"), ("put", ">= 2"), ("end_input", "== 1"), ("end_input", "== 2")],
+)
+def test_a_feeder_that_fails_in_any_step_leaves_no_sender_waiting(make_lab, tmp_path, method, when):
+    """Two senders, of which the feeder reaches one or none."""
+    lab = make_lab(queues=2)
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = patched(
+        "import itertools\n"
+        "from xdpcap.replay.sender import Sender\n"
+        f"_real, _calls = Sender.{method}, itertools.count(1)\n"
+        "def method(self, *args):\n"
+        f"    if next(_calls) {when}:\n"
+        "        raise MemoryError\n"
+        "    return _real(self, *args)\n"
+        f"Sender.{method} = method\n"
+    )
+    sent = Replay(lab, [file, "--top-speed", "--queues", "0,1"], env=env).wait(20)
+    assert sent.returncode == 1
+    assert len(failures(sent)) == 1, sent.stderr
+    assert sent.report["sent"] == lab.statistics()["tx_packets"]
+
+
+def test_a_sender_that_hangs_ends_the_process_before_its_rings_are_unmapped(lab, tmp_path):
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = hang("xdpcap.replay.sender.Sender", "_judge")
+    replay = Replay(lab, [file, "--top-speed"], env=env)
+    time.sleep(1.0)
+    sent = replay.stop(timeout_s=20)
+    assert sent.returncode == 1
+    assert failures(sent) == ["xdpcap: thread tx0-tx0 does not stop"]
+    assert sent.report["sent"] == len(FRAMES)
+
+
+def test_a_sender_that_hangs_while_the_main_thread_fails_ends_the_process(lab, tmp_path):
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = patched(
+        HANGS.format(module="xdpcap.replay.sender", owner="Sender", method="_judge")
+        + ALWAYS
+        + "from xdpcap.replay.session import ReplaySession\nReplaySession._progress = bad\n"
+    )
+    sent = Replay(lab, [file, *SLOW], env=env).wait(20)
+    assert sent.returncode == 1
+    assert failures(sent) == ["xdpcap: thread tx0-tx0 does not end"]
+
+
 def test_a_sender_that_can_not_be_started_ends_the_replay(make_lab, tmp_path):
     lab = make_lab(queues=3)
     file = pcap_file(tmp_path / "in.pcap", FRAMES)
@@ -158,6 +218,17 @@ def test_a_sender_that_can_not_be_started_ends_the_replay(make_lab, tmp_path):
     assert sent.returncode == 1
     [line] = failures(sent)
     assert line.startswith("xdpcap: thread tx0-tx2 can't be started (no more)")
+
+
+def test_a_verified_replay_whose_recorder_can_not_be_heard_ends(lab, tmp_path):
+    file = pcap_file(tmp_path / "in.pcap", FRAMES)
+    env = fault("xdpcap.record.process.RecordingProcess", "_listen", "KeyError('x')")
+    target = f"{lab.rx_ns}:rx0"
+    sent = Replay(lab, [file, "--top-speed", "--verify", target], env=env).wait(20)
+    assert sent.returncode == 1
+    [line] = failures(sent)
+    assert line.startswith(f"xdpcap: --verify {target}: its messages can't be read: KeyError at ")
+    assert attached(lab) is None
 
 
 def no_thread_named(name: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from xdpcap.errors import UsageError, XdpcapError
+from xdpcap.errors import UsageError, XdpcapError, explain
 from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.addresses import parse_vlan
 from xdpcap.options.replay import ReplayOptions
@@ -206,7 +206,7 @@ class BatchSource:
                 if self._stopped.is_set():
                     return  # The reader may be waiting for a pipe.
                 if reader.failure is not None and ahead.empty():
-                    raise reader.failure from None
+                    raise _as_error(reader.failure) from None
                 continue
             if item is None:
                 return
@@ -226,6 +226,11 @@ class BatchSource:
             if len(packets):
                 self._put(ahead, self._batch(packets))
         self._put(ahead, None)
+
+
+def _as_error(failure: BaseException) -> Exception:
+    """What a reader's failure is raised as where the batches are taken: no SystemExit ends that."""
+    return failure if isinstance(failure, Exception) else XdpcapError(explain(failure))
 
 
 def _sendable(options: ReplayOptions, longest: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from xdpcap.errors import explain
+from xdpcap.host.threads import failure_line
 from xdpcap.net.nic_clock import HardwareClock
 from xdpcap.options.replay import ReplayOptions
 from xdpcap.packets.packet_set import PacketSet
@@ -79,6 +80,8 @@ class Sender:
         self._begun_ns = 0
         self._deadline_ns = 0
         self._stopped = threading.Event()
+        self._input_ended = threading.Event()
+        # None wakes it for the end of the input.
         self._inbox: queue.Queue[Job | None] = queue.Queue(INBOX)
         self.name = f"{interface}-tx{self.queue}"
 
@@ -86,8 +89,8 @@ class Sender:
         """Due times count from `begun_ns`, both in CLOCK_MONOTONIC; 0 is none.  Before run()."""
         self._begun_ns, self._deadline_ns = begun_ns, deadline_ns
 
-    def put(self, job: Job | None) -> bool:
-        """Hand over a job (None: no more), waiting for room; False when it has ended."""
+    def put(self, job: Job) -> bool:
+        """Hand over a job, waiting for room; False when it has ended."""
         while not self.done:
             try:
                 self._inbox.put(job, timeout=0.1)
@@ -95,6 +98,12 @@ class Sender:
             except queue.Full:
                 continue
         return False
+
+    def end_input(self) -> None:
+        """No job follows those handed over; never waits, and safe to call again."""
+        self._input_ended.set()
+        with contextlib.suppress(queue.Full):  # It looks before it waits again.
+            self._inbox.put_nowait(None)
 
     def request_stop(self) -> None:
         """End soon; from any thread."""
@@ -104,7 +113,7 @@ class Sender:
     # -- the thread -----------------------------------------------------------------------
 
     def run(self) -> None:
-        """Send what put() brings until its end or request_stop(); the thread's whole life."""
+        """Send what put() brings until end_input() or request_stop(); the thread's whole life."""
         try:
             self._send_and_drain()
         finally:
@@ -128,7 +137,7 @@ class Sender:
             reason = self._send_all()
         except BaseException as exc:
             # Whatever it is, what was handed over by then is still counted.
-            self.fail(explain(exc))
+            self.fail(failure_line(exc))
         patience_s = DRAIN_STOPPED_S if self._stopped.is_set() else DRAIN_S
         drained = self.transmitter.drain(patience_s)
         self._judge(reason if reason != transmitter.DONE else drained)
@@ -142,13 +151,16 @@ class Sender:
 
     def _jobs(self) -> Iterator[Job]:
         while not self._stopped.is_set():
+            # Asked for before the inbox: what comes into that afterwards is no job.
+            ended = self._input_ended.is_set()
             try:
-                job = self._inbox.get(timeout=0.1)
+                job = self._inbox.get(block=not ended, timeout=0.1)
             except queue.Empty:
+                if ended:
+                    return
                 continue
-            if job is None:
-                return
-            yield job
+            if job is not None:
+                yield job
 
     def _send(self, job: Job) -> int:
         if len(job.order) == 0:

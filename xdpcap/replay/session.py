@@ -68,6 +68,7 @@ class ReplaySession:
         self._source: BatchSource
         self._wakeups: Wakeups | None = None
         self._threads = ThreadGroup(self._notify)
+        self._feeder: GroupThread
         self._hung: list[GroupThread] = []
         self._far_end: Recorder | None = None
         self._log: SentLog | None = None
@@ -259,14 +260,21 @@ class ReplaySession:
                 for batch in batches:
                     self._put(batch, 1, 0)
             except MemoryError:
+                if not self._source.preload:
+                    raise
                 raise XdpcapError("no memory for the packets; use --no-preload") from None
             finally:
-                for sender in self._all:
-                    sender.put(None)
+                self._end_input()
 
-        self._threads.add(
-            "feeder", feed, stop=self._source.stop, failed=self._problems.append
-        ).start()
+        # It hands over packets, and uses no ring: it may be in the middle of a large batch.
+        self._feeder = self._threads.add(
+            "feeder", feed, stop=self._source.stop, failed=self._problems.append, may_stay=True
+        )
+        self._feeder.start()
+
+    def _end_input(self) -> None:
+        for sender in self._all:
+            sender.end_input()
 
     def _put(self, batch: Batch, passes: int, pass_ns: int) -> None:
         for side, row in enumerate(self._senders):
@@ -281,6 +289,8 @@ class ReplaySession:
         interval = self._options.stats_interval_s
         while not all(sender.done for sender in self._all):
             wakeups.wait(interval)
+            if not self._feeder.running:
+                self._end_input()  # However it ended, nobody waits for what it would have brought.
             self._ui.tick(self._progress(begun_ns))
             if wakeups.stopped or any(sender.error for sender in self._all):
                 for sender in self._all:
