@@ -20,9 +20,11 @@ from leftovers import attached, load_on
 from patched_command import patched
 from replayer import Replay, pcap_file
 
+from xdpcap.bench import lab_run
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
+from xdpcap.errors import XdpcapError
 
 FRAMES = [numbered_frame(60, number) for number in range(1000)]
 SLOW = ["--pps", "2000", "--stats-interval", "0.1s"]
@@ -528,6 +530,49 @@ def test_an_exception_in_a_simulated_worker_is_told(lab, tmp_path, error):
     result = bench(lab, *arguments, env=env)
     assert result.returncode == 1
     assert json.loads(result.stdout)["problems"]
+
+
+def test_a_simulated_worker_that_can_not_be_started_leaves_no_empty_file(lab, tmp_path):
+    arguments = ["--queues", "0-2", "-o", tmp_path, "--keep", "--duration", "0.2s", "--json"]
+    env = no_thread_named("simulated-q2")
+    result = bench(lab, "record", "--simulate", "capture", *arguments, env=env)
+    assert result.returncode == 1
+    [line] = failures(result)
+    assert line.startswith("xdpcap: thread simulated-q2 can't be started (no more)")
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pcapng"] * 2
+
+
+@pytest.mark.parametrize("source", ["simulated", "rx0"])
+def test_a_worker_of_the_recorder_bench_that_hangs_ends_the_process(lab, tmp_path, source):
+    owner = "SimulatedWorker" if source == "simulated" else "Worker"
+    module = "xdpcap.bench.simulator" if source == "simulated" else "xdpcap.record.worker"
+    what = ["--simulate", "capture"] if source == "simulated" else ["-i", "rx0"]
+    env = hang(f"{module}.{owner}", "_finish")
+    arguments = [*what, "-o", tmp_path, "--duration", "0.1s"]
+    result = bench(lab, "record", *arguments, env=env)
+    assert result.returncode == 1
+    assert [line for line in failures(result) if line.endswith("is the disk stuck?")]
+    assert attached(lab) is None
+
+
+def test_a_loop_of_the_ring_bench_that_hangs_ends_the_process(lab):
+    env = hang("xdpcap.bench.rings._Loop", "_main")
+    result = bench(lab, "rx-drop", "-i", "rx0", "--duration", "0.1s", env=env)
+    assert result.returncode == 1
+    assert failures(result) == ["xdpcap: thread rx-drop-0 does not end"]
+    assert attached(lab) is None
+
+
+def test_traffic_that_breaks_off_fails_the_measurement_that_needs_it(lab, monkeypatch):
+    def blast(*args: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(lab_run, "blast", blast)
+    with (
+        pytest.raises(XdpcapError, match="the traffic broke off: out of memory"),
+        lab_run._Blaster(lab, 60, 0),
+    ):
+        pass
 
 
 def bench(lab, *arguments: object, env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ import zlib
 import pytest
 import zstandard
 
-from xdpcap.errors import UsageError
+from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.savefile.input_file import open_source
 
 # Compresses a little, as captures do: half of it repeats, half of it does not.
@@ -355,6 +355,19 @@ def test_memory_stays_bounded_when_a_little_stands_for_very_much(tmp_path):
 
 def pumps() -> list[threading.Thread]:
     return [t for t in threading.enumerate() if t.name.startswith("read ")]
+
+
+def test_without_a_thread_to_be_had_it_is_refused_and_nothing_stays_open(tmp_path, monkeypatch):
+    descriptors = len(os.listdir("/proc/self/fd"))
+    path = str(written(tmp_path, zst(DATA)))
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(XdpcapError, match=r"thread read .* can't be started"):
+        open_source(path)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_the_thread_waits_for_its_reader_and_ends_when_the_reader_leaves(tmp_path):

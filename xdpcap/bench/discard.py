@@ -48,3 +48,6 @@ class DiscardOutput:
     def finish(self, rows: Iterable[QueueAccount]) -> list[str]:
         """Nothing is left to complete."""
         return []
+
+    def close(self) -> None:
+        """Nothing is left to end."""

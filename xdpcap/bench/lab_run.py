@@ -30,6 +30,7 @@ from xdpcap.bench.lab.traffic import blast
 from xdpcap.bench.pieces import Workbench
 from xdpcap.errors import UsageError, XdpcapError
 from xdpcap.host import privileges
+from xdpcap.host.threads import ThreadGroup
 from xdpcap.options.bench_rings import idle_frame
 from xdpcap.options.frame_sizes import DEFAULT_FRAME
 from xdpcap.options.record import RecordOptions
@@ -335,20 +336,30 @@ class _Blaster:
     """Frames at full rate from one CPU until it is left; a context manager."""
 
     BURST = 1_000_000
+    # A burst is sent to its end, slow as the machine may be.
+    BURST_S = 60.0
 
     def __init__(self, lab: Lab, size: int, cpu: int) -> None:
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, args=(lab, size, cpu), daemon=True)
+        self._failure: str | None = None
+        self._threads = ThreadGroup()
+        self._threads.add(
+            "traffic", lambda: self._main(lab, size, cpu), stop=self._stop.set, failed=self._fail
+        )
 
     def _main(self, lab: Lab, size: int, cpu: int) -> None:
         os.sched_setaffinity(0, {cpu})
         while not self._stop.is_set():
             blast(lab, self.BURST, size)
 
+    def _fail(self, text: str) -> None:
+        self._failure = text
+
     def __enter__(self) -> _Blaster:
-        self._thread.start()
+        self._threads.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._threads.close(self.BURST_S)
+        if self._failure is not None:
+            raise XdpcapError(f"the traffic broke off: {self._failure}")

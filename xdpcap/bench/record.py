@@ -138,16 +138,10 @@ def _simulated(
     directory = stack.enter_context(_place(options, tell))
     wakeups = stack.enter_context(Wakeups())
     recorder = SimulatedRecorder(options, directory, wakeups.notify)
+    stack.callback(_abort, recorder, tell)
     workers = recorder.workers
     in_memory = any(worker.in_memory for worker in workers)
-    try:
-        _require_room(directory, in_memory)
-    except XdpcapError:
-        for worker in workers:
-            worker.discard()
-        recorder.complete()
-        raise
-    stack.callback(recorder.abort)
+    _require_room(directory, in_memory)
     recorder.start()
     watch = _Watch(options, wakeups, tell)
     watch.wait(lambda: any(worker.error for worker in workers), directory, in_memory)
@@ -179,9 +173,11 @@ def _recorded(
     link = _admit(options)
     directory = stack.enter_context(_place(options, tell)) if options.writes else ""
     output = _open_output(options, directory, link, tell)
-    stack.callback(output.finish, ())
+    stack.callback(output.close)
     wakeups = stack.enter_context(Wakeups())
     recorder = _make_recorder(options.record_options(directory), link, output, wakeups, stack)
+    # Unwound before the attachment is: a worker must not outlive its rings.
+    stack.callback(_abort, recorder, tell)
     in_memory = any(worker.in_memory for worker in recorder.workers)
     if options.writes:
         _require_room(directory, in_memory)
@@ -223,10 +219,13 @@ def _make_recorder(
     stack.callback(attachment.close)
     if isinstance(output, DirectoryOutput):
         output.describe([Described(link, attachment.comments, attachment.tsoffset_s)])
-    recorder = InterfaceRecorder(options, attachment, 0, output, limit=None, notify=wakeups.notify)
-    # Unwound before the attachment is: a worker must not outlive its rings.
-    stack.callback(recorder.abort)
-    return recorder
+    return InterfaceRecorder(options, attachment, 0, output, limit=None, notify=wakeups.notify)
+
+
+def _abort(recorder: InterfaceRecorder | SimulatedRecorder, tell: Callable[[str], None]) -> None:
+    """End what an exception has left running; nothing when it has ended."""
+    for problem in recorder.abort():
+        tell(problem)
 
 
 def _admit(options: BenchRecordOptions) -> net.Link:

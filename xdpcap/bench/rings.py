@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from xdpcap import net
 from xdpcap.bench.ring_loop import RingLoop
 from xdpcap.bench.rings_report import Moment, RingRate, RingSample, between, total
-from xdpcap.errors import KernelError, UsageError, XdpcapError, explain
+from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host import kernel, privileges
 from xdpcap.host.cpu_time import machine_busy_s, thread_cpu_s
-from xdpcap.host.threads import ThreadGroup
+from xdpcap.host.threads import ThreadGroup, failure_line
 from xdpcap.host.wakeups import Wakeups
 from xdpcap.net import netns
 from xdpcap.options.bench_rings import RingBenchOptions, idle_frame
@@ -77,7 +77,7 @@ class _Loop:
                 hint = f"`ip link set {self.xsk.interface} up`"
                 self.error = KernelError(f"{self._where}: sendto", number, hint)
         except BaseException as exc:
-            self._fail(explain(exc))
+            self._fail(failure_line(exc))
         self.ended.set()
         self._read.wait()
 

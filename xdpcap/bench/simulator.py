@@ -10,9 +10,8 @@ import os
 from collections.abc import Callable
 
 from xdpcap.bench.simulated_rings import Simulation
-from xdpcap.errors import explain
 from xdpcap.host.stage_times import StageTimes
-from xdpcap.host.threads import ThreadGroup
+from xdpcap.host.threads import GroupThread, ThreadGroup, end_process, failure_line
 from xdpcap.options.bench_record import BenchRecordOptions, Sizes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.packets import build
@@ -126,8 +125,9 @@ class SimulatedWorker:
             self._record()
         except BaseException as exc:
             # Whatever it is, the session must hear of it and the file be finished.
-            self.fail(explain(exc))
-        self._finish()
+            self.fail(failure_line(exc))
+        finally:
+            self._finish()
 
     def _record(self) -> None:
         while (reason := self._simulation.run()) != capture.STOPPED:
@@ -149,10 +149,6 @@ class SimulatedWorker:
         if self.error is None:
             self.error = text
         self._notify()
-
-    def discard(self) -> None:
-        """Undo the making of a worker that was never started."""
-        self._chain.discard()
 
     def close(self) -> None:
         """Free the loop and the blocks; after join()."""
@@ -179,19 +175,24 @@ class SimulatedRecorder:
         self._told: list[str] = []
         self._completed = False
         self.workers: list[SimulatedWorker] = []
-        self._threads = ThreadGroup(notify)
+        self._chains: list[FileChain] = []
+        self._group = ThreadGroup(notify)
+        self._threads: list[GroupThread] = []
         try:
             for number, queue in enumerate(options.queues or (0,)):
                 cpu = options.cpus[number % len(options.cpus)] if options.cpus else None
                 chain = self._chain(queue)
+                self._chains.append(chain)
                 worker = SimulatedWorker(options, queue, chain, cpu=cpu, notify=notify)
                 self.workers.append(worker)
-                self._threads.add(
-                    worker.name, worker.run, stop=worker.request_stop, failed=worker.fail
+                self._threads.append(
+                    self._group.add(
+                        worker.name, worker.run, stop=worker.request_stop, failed=worker.fail
+                    )
                 )
         except BaseException:
-            for worker in self.workers:
-                worker.discard()
+            for chain in self._chains:
+                chain.discard()
             self._closer.close()
             raise
 
@@ -211,19 +212,35 @@ class SimulatedRecorder:
 
     def start(self) -> None:
         """Begin to record."""
-        self._threads.start()
+        self._group.start()
 
     def stop(self) -> list[str]:
-        """Record what has been made, then end; returns what went wrong."""
-        running = self._threads.stop()
+        """Record what has been made, then end; returns what went wrong.
+
+        No empty file stays of a worker that was never started.
+        """
+        running = self._group.stop()
         self.hung = bool(running)
+        for chain, thread in zip(self._chains, self._threads, strict=True):
+            if not thread.started:
+                chain.discard()
         problems = [f"{thread.name} does not stop; is the disk stuck?" for thread in running]
         return problems + [worker.error for worker in self.workers if worker.error]
 
-    def abort(self) -> None:
-        """End what an exception has left running; nothing after complete()."""
-        self._threads.close()
-        self.complete()
+    def abort(self) -> list[str]:
+        """End what an exception has left running; returns what went wrong, nothing if it had ended.
+
+        When a worker hangs the process ends here.
+        """
+        if self._completed:
+            return []
+        problems: list[str] = []
+        try:
+            problems += self.stop()
+        finally:
+            if self._group.running:
+                end_process(problems)
+        return problems + self.complete()
 
     def complete(self) -> list[str]:
         """Complete the files, after the workers have ended; returns what went wrong."""

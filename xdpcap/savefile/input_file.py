@@ -14,13 +14,13 @@ import contextlib
 import fcntl
 import os
 import stat
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 
 import zstandard
 
-from xdpcap.errors import KernelError, UsageError, explain
+from xdpcap.errors import KernelError, UsageError, XdpcapError
+from xdpcap.host.threads import ThreadGroup, failure_line
 
 STDIN = "-"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -153,8 +153,15 @@ def _pump(fd: int, name: str, unpack: Unpack, head: bytes) -> Source:
     with contextlib.suppress(OSError):  # EPERM: the user's pipes hold enough already
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     source = Source(reading, name)
-    arguments = (source, fd, writing, unpack, head)
-    threading.Thread(target=_run, args=arguments, name=f"read {name}", daemon=True).start()
+    pump = ThreadGroup().add(
+        f"read {name}", lambda: _run(source, fd, writing, unpack, head), may_stay=True
+    )
+    try:
+        pump.start()
+    except XdpcapError:
+        for descriptor in (fd, reading, writing):
+            os.close(descriptor)
+        raise
     return source
 
 
@@ -171,7 +178,7 @@ def _run(source: Source, fd: int, writing: int, unpack: Unpack, head: bytes) -> 
     except MemoryError:
         source._damage = f"{source.name}: no memory to decompress it, at offset {stored.offset}"
     except BaseException as error:
-        source._damage = f"{source.name}: {explain(error)}"
+        source._damage = f"{source.name}: {failure_line(error)}"
     finally:
         # Last, so that whoever sees the end of the pipe sees the damage as well.
         os.close(fd)
