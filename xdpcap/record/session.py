@@ -152,7 +152,7 @@ class Session:
             self._ui.message(problem)
         if self._hung:
             end_process()
-        return 1 if self._problems or self._outside.failed else 0
+        return 1 if self._problems or self._publisher.failed else 0
 
     # -- set-up ---------------------------------------------------------------------------
 

@@ -41,6 +41,9 @@ cdef enum:
     APART_BYTES = 2112
     TIME_STEP_NS = 500      # between two packets
 
+# Of an area; no sum of sizes overflows.
+MOST_BYTES = 1 << 46
+
 
 cdef struct Bench:
     Encoder encoder
@@ -113,6 +116,8 @@ def clock_times(uint64_t gap_ns, uint64_t count):
     Returns 64-bit nanoseconds of CLOCK_MONOTONIC as bytes.  This is what pacing without
     sending reaches: whatever is late here, the machine has kept from running.
     """
+    if count > MOST_BYTES // sizeof(uint64_t):
+        raise MemoryError
     cdef bytearray times = bytearray(count * sizeof(uint64_t))
     cdef uint64_t *row = <uint64_t *><char *>times
     cdef uint64_t i, now, due
@@ -171,8 +176,11 @@ cdef class Workbench:
     def record(self, FileSink sink not None, uint64_t count):
         """Encode `count` packets into a sink with an open file.  Raises KernelError."""
         cdef bint taken
+        sink._check_open()
+        sink.hold("a Workbench")
         with nogil:
             taken = _record(&self.b, &sink.s, count)
+        sink.release("a Workbench")
         if not taken:
             raise KernelError("writing records", sink.current_error or ENOSPC)
 
@@ -203,6 +211,8 @@ cdef class Copier:
     cdef uint64_t at            # where the next portion goes
 
     def __cinit__(self, uint64_t size):
+        if size > MOST_BYTES:
+            raise MemoryError
         self.source = <unsigned char *>malloc(2 * size + APART_BYTES)
         if self.source == NULL:
             raise MemoryError

@@ -147,6 +147,9 @@ cdef class Simulation:
                   uint32_t ring_size=32768, uint32_t frame_size=2048):
         cdef uint32_t number
         self.c.wake_fd = self.c.fd = -1
+        for size, least in ((ring_size, RING_PARTS), (frame_size, 2 * HEADROOM_BYTES)):
+            if size < least or size & (size - 1):
+                raise UsageError(f"a size of {size} in a simulation is not a power of two from {least} on")
         self.sink = sink
         sink._check_open()
         sink.hold(NAME)
@@ -197,12 +200,13 @@ cdef class Simulation:
     def _copy_templates(self, templates):
         cdef Template *t
         cdef uint32_t longest = self.supply.room * (self.rx.size // RING_PARTS)
-        self.supply.templates = <Template *>calloc(max(len(templates), 1), sizeof(Template))
+        listed = list(templates)
+        if not listed:
+            raise UsageError("no packets to simulate; name their sizes")
+        self.supply.templates = <Template *>calloc(len(listed), sizeof(Template))
         if self.supply.templates == NULL:
             raise MemoryError
-        if not templates:
-            raise UsageError("no packets to simulate; name their sizes")
-        for size, header in templates:
+        for size, header in listed:
             if not HEADER_BYTES + 8 <= size <= min(longest, 65535) or len(header) != HEADER_BYTES:
                 raise UsageError(f"a simulated packet of {size} bytes; 50 to "
                                  f"{min(longest, 65535)} are possible in so small a ring")

@@ -27,6 +27,7 @@ cdef extern from "<liburing.h>" nogil:
 
     int io_uring_queue_init(unsigned entries, io_uring *ring, unsigned flags)
     void io_uring_queue_exit(io_uring *ring)
+    int io_uring_ring_dontfork(io_uring *ring)
     int io_uring_register_buffers(io_uring *ring, const iovec *iovecs, unsigned nr)
     io_uring_sqe *io_uring_get_sqe(io_uring *ring)
     void io_uring_prep_write_fixed(io_uring_sqe *sqe, int fd, const void *buf,

@@ -145,8 +145,7 @@ cdef class LiveRings:
             raise MemoryError
         for i in range(len(rings)):
             ring = rings[i]
-            if ring.r.lanes == NULL:
-                raise ValueError("the rings of copies are closed")
+            ring._check_open()
             ring.hold(NAME)
             self.rings.append(ring)
             self.state.fronts[i].rings = &ring.r
@@ -156,6 +155,7 @@ cdef class LiveRings:
 
     def filter_by(self, Interpreter filter not None):
         """From now on count packets that `filter` does not take, and leave them out."""
+        self._check_idle()
         self.filter = filter
         self.state.filter = filter.insns
 
@@ -169,6 +169,7 @@ cdef class LiveRings:
         cdef uint32_t scanned = 0, i
         cdef Front *front
         cdef list packets = []
+        self._check_idle()
         if self.merges:
             until_ns = clock_ns(self.clock) - HOLD_NS
         while <uint64_t>len(packets) < max_packets:
@@ -192,6 +193,7 @@ cdef class LiveRings:
     def waiting(self):
         """Bytes in the rings that have not been taken."""
         cdef uint32_t i
+        self._check_open()
         return sum(bytes_waiting(self.state.fronts[i].rings) for i in range(self.state.count))
 
     @property
@@ -205,10 +207,26 @@ cdef class LiveRings:
         return self.state.left_out
 
     def close(self):
-        """Let go of the rings, which may be closed then; safe to call again."""
+        """Let go of the rings, which may be closed then; safe to call again.
+
+        ValueError while another thread reads.
+        """
+        self._check_not_reading()
+        self._free()
+
+    cdef int _check_open(self) except -1:
+        if self.state.fronts == NULL:
+            raise ValueError(f"{NAME} is closed")
+        return 0
+
+    cdef int _check_not_reading(self) except -1:
         if self.reading:
             raise ValueError(f"{NAME} is reading in another thread")
-        self._free()
+        return 0
+
+    cdef int _check_idle(self) except -1:
+        self._check_open()
+        return self._check_not_reading()
 
     cdef _free(self):
         cdef CopyRing ring

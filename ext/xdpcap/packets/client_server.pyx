@@ -97,10 +97,12 @@ cdef class PrefixSides:
         cdef bytes sides = _room(list.count, start)
         cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(sides)
         cdef uint64_t i
+        packets.hold("PrefixSides")
         with nogil:
             for i in range(start, list.count):
                 out[i - start] = self._side(list.bytes + list.entries[i].offset,
                                             list.entries[i].length)
+        packets.release("PrefixSides")
         return sides
 
     def __dealloc__(self):
@@ -135,6 +137,8 @@ cdef class RecordedSides:
             side = CLIENT
             for run in runs:
                 end = at + <uint64_t>run
+                if end > self.count:
+                    raise ValueError("a run of packets on one side can't be negative")
                 if side == SERVER:
                     for i in range(at, end):
                         self._bits[i >> 3] |= 1 << (i & 7)

@@ -311,20 +311,24 @@ cdef class FlowSides:
         """Take the next packets; `offset` is to be added to their numbers."""
         cdef PacketList *list = &packets.list
         cdef Entry *entry
-        cdef uint64_t i, number
+        cdef uint64_t i, number = 1
         cdef bint good = True
         if self._decided:
             raise ValueError("the sides are decided")
+        packets.hold("FlowSides")
         with nogil:
             for i in range(list.count):
                 entry = &list.entries[i]
                 number = entry.number + offset
-                good = self._reserve(number) and _note(
+                good = number != 0 and self._reserve(number) and _note(
                     &self._table, list.bytes + entry.offset, entry.length,
                     &self._codes[number - 1])
                 if not good:
                     break
                 self._total = max(self._total, number)
+        packets.release("FlowSides")
+        if not good and number == 0:
+            raise ValueError("packets are numbered from 1 on")
         if not good:
             raise MemoryError
 

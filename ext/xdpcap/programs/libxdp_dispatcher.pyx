@@ -256,6 +256,7 @@ cdef class DispatchedProgram(Program):
     """
 
     cdef xdp_program *member
+    cdef bint joining           # without the GIL
     cdef readonly uint32_t prog_id
 
     def _load(self):
@@ -289,6 +290,7 @@ cdef class DispatchedProgram(Program):
         """
         cdef int err
         cdef xdp_attach_mode how = MODES[mode]
+        self._check_open()
         if self.log != NULL or self.fd >= 0:
             raise ValueError("attach() may be called once")
         self._listen()
@@ -313,6 +315,7 @@ cdef class DispatchedProgram(Program):
     @property
     def priority(self):
         """Its place among the members: those of lower priority run first."""
+        self._check_open()
         return xdp_program__run_prio(self.member)
 
     cdef int _join(self, int ifindex, xdp_attach_mode mode) except? -1:
@@ -322,8 +325,10 @@ cdef class DispatchedProgram(Program):
         if present is not None:
             leaks.named([present.prog_id, *(member.prog_id for member in present.members)])
         _last_words()
+        self.joining = True
         with nogil:
             err = xdp_program__attach(self.member, ifindex, mode, 0)
+        self.joining = False
         leaks.close()
         return err
 
@@ -342,7 +347,9 @@ cdef class DispatchedProgram(Program):
         self.attach_mode = None
 
     def close(self):
-        """Leave and unload; safe to call again."""
+        """Leave and unload; safe to call again.  ValueError while another thread joins."""
+        if self.joining:
+            raise ValueError(f"the program {self.name} is joining a dispatcher in another thread")
         try:
             self.detach()
         finally:

@@ -44,6 +44,7 @@ cdef class NicProgram(Program):
     def set_snaplen(self, uint32_t snaplen):
         """Have no more than so many bytes of a packet copied; 0 for all that fit."""
         cdef uint32_t only = 0, most = min(snaplen or COPY_MAX, COPY_MAX)
+        self._check_open()
         if bpf_map_update_elem(self._map_fd("snaplen"), &only, &most, BPF_ANY):
             raise KernelError("bpf_map_update_elem(snaplen)", errno)
 
@@ -52,6 +53,7 @@ cdef class NicProgram(Program):
         """Packets that it has copied, whether or not the copies found room in a ring."""
         cdef uint32_t only = 0
         cdef xdpcap_count count
+        self._check_open()
         if bpf_map_lookup_elem(self._map_fd("copied"), &only, &count):
             raise KernelError("bpf_map_lookup_elem(copied)", errno)
         return count.packets

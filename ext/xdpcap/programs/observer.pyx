@@ -151,8 +151,11 @@ cdef class Observer:
             close_fd(target)
         self._attach("fexit" if at == "exit" else "fentry")
 
-    cdef bpf_map *_map(self, str name):
-        return bpf_object__find_map_by_name(self.object, name.encode())
+    cdef bpf_map *_map(self, str name) except NULL:
+        cdef bpf_map *found = bpf_object__find_map_by_name(self.object, name.encode())
+        if found == NULL:
+            raise XdpcapError(f"the observing program has no map {name}; `make setup` builds it anew")
+        return found
 
     def _choose(self, str name, int target):
         """Load one of the object's two programs, for the observed one."""
@@ -172,6 +175,9 @@ cdef class Observer:
         cdef size_t size = 0
         cdef xdpcap_settings *settings = <xdpcap_settings *>bpf_map__initial_value(
             self._map(".rodata.settings"), &size)
+        if settings == NULL or size < sizeof(xdpcap_settings):
+            raise XdpcapError(f"the observing program has settings of {size} bytes; "
+                              "`make setup` builds it anew")
         settings.clock = clock
         settings.snaplen = snaplen
         settings.cpus = possible_cpu_count()
@@ -215,11 +221,18 @@ cdef class Observer:
 
     def verdicts(self):
         """As a `Program`'s: what was copied, what had no room, what was left alone."""
+        self._check_open()
         return read_verdicts(self.counters_fd, self.queue_count)
 
     def bind_ring(self, uint32_t queue, ring not None):
         """Copy a queue's packets into the perf rings of a `CopyRing`."""
+        self._check_open()
         bind_rings(self.rings_fd, self.bound_fd, queue, ring)
+
+    cdef int _check_open(self) except -1:
+        if self.object == NULL:
+            raise ValueError(f"the observer of {self.observed.name} is closed")
+        return 0
 
     def detach(self):
         """Stop looking; safe to call again."""

@@ -25,3 +25,4 @@ cdef class Program:
     cdef int bound_fd
     cdef int rings_fd
     cdef readonly int alive_fd
+    cdef int _check_open(self) except -1

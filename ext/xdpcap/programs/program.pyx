@@ -252,6 +252,7 @@ cdef class Program:
         """
         cdef bpf_link_create_opts opts
         cdef uint32_t flags = MODE_FLAGS[mode]
+        self._check_open()
         self._refuse_other(ifindex)
         if link:
             memset(&opts, 0, sizeof(opts))
@@ -298,6 +299,7 @@ cdef class Program:
     def bind_queue(self, uint32_t queue, int xsk_fd):
         """Redirect a queue's packets to a socket."""
         cdef uint32_t yes = 1
+        self._check_open()
         if bpf_map_update_elem(self.xsks_fd, &queue, &xsk_fd, BPF_ANY):
             raise KernelError(f"bpf_map_update_elem(xsks_map, queue {queue})", errno)
         if self.bound_fd >= 0:
@@ -305,6 +307,7 @@ cdef class Program:
 
     def bind_ring(self, uint32_t queue, ring not None):
         """Copy a queue's packets into a ring (mirror mode): a `CopyRing` of this queue."""
+        self._check_open()
         bind_rings(self.rings_fd, self.bound_fd, queue, ring)
 
     def release_queue(self, uint32_t queue):
@@ -321,9 +324,15 @@ cdef class Program:
 
     def verdicts(self):
         """The program's counters, a `Verdicts` per queue, summed over the CPUs."""
+        self._check_open()
         if self.counters_fd < 0:
             raise ValueError("the program has no counters map")
         return read_verdicts(self.counters_fd, self.queue_count)
+
+    cdef int _check_open(self) except -1:
+        if self.object == NULL:
+            raise ValueError(f"the program {self.name} is closed")
+        return 0
 
     def close(self):
         """Detach and unload; safe to call again."""

@@ -33,6 +33,7 @@ cdef class _Answer:
 
 cdef _Answer _run(Program program, bytes packet, uint32_t queue, int ifindex, int repeat):
     cdef _Answer a = _Answer()
+    program._check_open()
     memset(&a.opts, 0, sizeof(a.opts))
     memset(&a.before, 0, sizeof(a.before))
     memset(&a.after, 0, sizeof(a.after))
@@ -75,6 +76,7 @@ def run_action(Program program not None, bytes packet not None):
     Without a context, which kernels before 5.14 do not take for XDP.
     """
     cdef _Answer a = _Answer()
+    program._check_open()
     memset(&a.opts, 0, sizeof(a.opts))
     a.opts.sz = sizeof(a.opts)
     a.opts.data_in = <const char *>packet

@@ -180,8 +180,7 @@ cdef class Capture:
         self.c.fd = xsk.fd
 
     cdef _take_from_rings(self, CopyRing ring):
-        if ring.r.lanes == NULL:
-            raise ValueError("the rings of copies are closed")
+        ring._check_open()
         self.name = f"the Capture of queue {ring.queue}'s copies"
         ring.hold(self.name)
         self.holds_source = True

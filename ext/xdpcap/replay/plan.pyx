@@ -122,6 +122,8 @@ def select(PacketSet packets not None, Plan plan, bytes sides not None, uint32_t
     if <uint64_t>len(sides) != source.count:
         raise ValueError("a side is needed for every packet")
     if plan is not None:
+        if plan.count < source.count:
+            raise ValueError("the plan is of another set")
         times = Plan(source.count)
         times.count = 0
     for i in range(source.count):

@@ -140,6 +140,7 @@ cdef class Transmitter:
         place = place and self.t.tx_metadata_len == 0
         if self.t.frames_out and (place or self.t.placed != NULL):
             raise ValueError("drain() before loading another set")
+        self._check_set(packets, order, plan)
         self._forget()
         packets.hold(self._name)
         self._packets, self._order, self._plan = packets, order, plan
@@ -151,14 +152,18 @@ cdef class Transmitter:
         self.t.launch = self._timed and plan is not None
         self.t.lead_ns = self._lead_ns if self.t.launch else 0
         self.t.next = 0
-        self._check_lengths()
         return place and self._place()
 
-    cdef _check_lengths(self):
+    cdef _check_set(self, PacketSet packets, Order order, Plan plan):
+        """That order and plan are of this set, and each of its packets can be sent."""
         cdef uint64_t i
         cdef uint32_t most = 0
-        for i in range(self.t.count):
-            most = max(most, self.t.entries[self.t.order[i]].length)
+        if plan is not None and plan.count < packets.list.count:
+            raise ValueError("the plan is of another set")
+        for i in range(order.count):
+            if order.index[i] >= packets.list.count:
+                raise ValueError("the order is of another set")
+            most = max(most, packets.list.entries[order.index[i]].length)
         if most > self.t.room and not self.xsk.multi_buffer:
             raise UsageError(
                 f"a packet of {most} bytes is longer than a frame of {self.t.room}, and "

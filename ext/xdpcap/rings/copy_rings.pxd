@@ -45,4 +45,5 @@ cdef class CopyRing(Held):
     cdef readonly uint32_t queue
     cdef readonly uint64_t rx_size
     cdef readonly int fd
+    cdef int _check_open(self) except -1
     cdef _free(self)

@@ -29,10 +29,13 @@ from xdpcap.clib.posix cimport (
     MAP_SHARED,
     PROT_READ,
     PROT_WRITE,
+    _SC_PAGESIZE,
     close_fd,
     mmap,
     munmap,
+    sysconf,
 )
+from xdpcap.host.forks cimport leave_out_of_forks
 from xdpcap.clib.libbpf cimport BPF_MAP_TYPE_RINGBUF, bpf_map_create
 
 import errno as _errno
@@ -247,6 +250,7 @@ cdef class CopyRing(Held):
     @property
     def count(self):
         """How many rings a queue can have: entries of the program's map for each queue."""
+        self._check_open()
         return self.r.cpu_count if self.r.perf else 1
 
     def _make_ringbuf(self, uint64_t size):
@@ -262,15 +266,17 @@ cdef class CopyRing(Held):
         if lane.base == MAP_FAILED:
             lane.base = NULL
             raise KernelError("mmap(ring buffer)", errno)
+        leave_out_of_forks(lane.base, page, "ring buffer")
         lane.consumer = <uint64_t *>lane.base
         lane.producer = <uint64_t *>mmap(NULL, page + 2 * size, PROT_READ, MAP_SHARED, self.fd,
                                          page)
         if <void *>lane.producer == MAP_FAILED:
             lane.producer = NULL
             raise KernelError("mmap(ring buffer)", errno)
+        lane.mapped = page + 2 * size
+        leave_out_of_forks(lane.producer, lane.mapped, "ring buffer")
         lane.data = <unsigned char *>lane.producer + page
         lane.mask = size - 1
-        lane.mapped = page + 2 * size
         self.r.lane_count = 1
         self.r.size = size
 
@@ -301,6 +307,7 @@ cdef class CopyRing(Held):
         if lane.base == MAP_FAILED:
             lane.base = NULL
             raise KernelError(f"mmap(perf ring, {size} bytes)", errno, "lower --mirror-size")
+        leave_out_of_forks(lane.base, lane.mapped, "perf ring")
         head = <perf_event_mmap_page *>lane.base
         lane.producer = &head.data_head
         lane.consumer = &head.data_tail
@@ -314,12 +321,19 @@ cdef class CopyRing(Held):
     @property
     def waiting(self):
         """Bytes in the rings that have not been taken."""
+        self._check_open()
         return bytes_waiting(&self.r)
+
+    cdef int _check_open(self) except -1:
+        if self.r.lanes == NULL:
+            raise ValueError("the rings of copies are closed")
+        return 0
 
     def empty(self):
         """Throw away what is left in the rings; how many packets were in them from the start on."""
         cdef xdpcap_copy head
         cdef const unsigned char *packet = NULL
+        self._check_open()
         while find_copy(&self.r, &head, &packet):
             take_copy(&self.r)
         release_copies(&self.r)
@@ -338,9 +352,9 @@ cdef class CopyRing(Held):
             lane = &self.r.lanes[i]
             if not self.r.perf and lane.producer != NULL:
                 munmap(<void *>lane.producer, lane.mapped)
-                munmap(lane.base, os.sysconf("SC_PAGESIZE"))
+                munmap(lane.base, sysconf(_SC_PAGESIZE))
             elif lane.base != NULL:
-                munmap(lane.base, lane.mapped if self.r.perf else os.sysconf("SC_PAGESIZE"))
+                munmap(lane.base, lane.mapped if self.r.perf else sysconf(_SC_PAGESIZE))
         free(self.r.lanes)
         free(self.r.lost_seen)
         free(self.r.straight)
@@ -351,5 +365,6 @@ cdef class CopyRing(Held):
         self.fd = -1
 
     def __dealloc__(self):
+        # Before __cinit__ there is no list, and nothing else.
         if self.descriptors is not None:
             self._free()

@@ -18,6 +18,7 @@ from libc.errno cimport EINVAL, ENODEV, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
+from xdpcap.host.forks cimport leave_out_of_forks
 from xdpcap.rings.umem cimport Umem
 from xdpcap.rings.xsk cimport Xsk
 from xdpcap.clib.libxdp cimport AF_XDP, SOL_XDP, XDP_MMAP_OFFSETS, xdp_desc
@@ -108,6 +109,7 @@ cdef int _map_ring(int fd, Mapping *mapping, int option, uint32_t entries, size_
     if mapping.start == MAP_FAILED:
         mapping.start = NULL
         raise KernelError(f"mmap(ring {option}, {mapping.size} bytes)", errno)
+    leave_out_of_forks(mapping.start, mapping.size, f"ring {option}")
     return 0
 
 

@@ -14,7 +14,6 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from xdpcap.clib.posix cimport (
-    MADV_DONTFORK,
     MAP_ANONYMOUS,
     MAP_FAILED,
     MAP_HUGETLB,
@@ -23,11 +22,11 @@ from xdpcap.clib.posix cimport (
     PROT_READ,
     PROT_WRITE,
     _SC_PAGESIZE,
-    madvise,
     mmap,
     munmap,
     sysconf,
 )
+from xdpcap.host.forks cimport leave_out_of_forks, leave_ring_out_of_forks
 from xdpcap.clib.libxdp cimport (
     xsk_ring_prod__fill_addr,
     xsk_ring_prod__reserve,
@@ -111,11 +110,7 @@ cdef class Umem(Held):
             raise KernelError(f"mmap(UMEM, {self.size_bytes} bytes)", errno,
                               "ask for less with --umem-size")
         self.area = <unsigned char *>area
-        # The pages are pinned for the kernel to write into.  A fork would share them copy on
-        # write, and before 5.12 the next write of this process moved it to a copy that no packet
-        # reaches (mm/memory.c, copy_present_page()).  The rings are shared mappings, never copied.
-        if madvise(area, self.size_bytes, MADV_DONTFORK):
-            raise KernelError("madvise(UMEM, MADV_DONTFORK)", errno)
+        leave_out_of_forks(area, self.size_bytes, "UMEM")
 
     def _register(self):
         cdef xsk_umem_config config
@@ -138,6 +133,12 @@ cdef class Umem(Held):
                  105: "raise `ulimit -l` or ask for less with --umem-size",
                  97: "this kernel has no AF_XDP; it needs 4.18 or later with CONFIG_XDP_SOCKETS",
                  }.get(-err, ""))
+        # libxdp has mapped them.
+        leave_ring_out_of_forks(self.fill.producer,
+                                <uint64_t *>self.fill.ring + self.fill_size, "fill ring")
+        leave_ring_out_of_forks(self.completion.producer,
+                                <uint64_t *>self.completion.ring + self.completion_size,
+                                "completion ring")
 
     cdef int _fill_some(self, uint32_t wanted) except -1:
         cdef uint32_t index = 0, i

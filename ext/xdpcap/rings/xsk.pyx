@@ -13,7 +13,7 @@ Source relied on: Documentation/networking/af_xdp.rst; net/xdp/xsk.c.
 cimport cython
 from libc.errno cimport EBUSY, errno
 from libc.string cimport memcpy, memset
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint32_t
 
 from xdpcap.clib.posix cimport POLLIN, SOL_SOCKET, poll, pollfd, setsockopt
 from xdpcap.clib.libxdp cimport (
@@ -41,6 +41,7 @@ from xdpcap.clib.libxdp cimport (
     xsk_socket__fd,
     xsk_socket_config,
 )
+from xdpcap.host.forks cimport leave_ring_out_of_forks
 from xdpcap.rings.socket_calls cimport bind_hint, granted_zero_copy, kick_tx, read_statistics
 from xdpcap.rings.umem cimport pool_give, pool_take
 
@@ -110,17 +111,18 @@ cdef class Xsk(Held):
         self.need_wakeup = need_wakeup
         self.name = f"the socket of {interface} queue {queue}"
         self._claim()
-        self._bind(zero_copy)
-        umem._bound = True
+        # Before bind(): that is tried again after pauses in which other threads run.
         umem.hold(self.name)
         self.holds_umem = True
+        self._bind(zero_copy)
+        umem._bound = True
         self.zero_copy = granted_zero_copy(self.fd)
 
     def _claim(self):
         # libxdp makes a UMEM's first socket from the UMEM's own descriptor (xsk.c,
         # xsk_socket__create_shared()).  Its rings keep the size of the first attempt,
         # even of one that failed, and it stays bound until the UMEM is closed.
-        if self.umem._bound:
+        if self.umem._bound or self.umem.holders:
             raise ValueError("a UMEM serves one socket in its life; make a new Umem")
         if self.umem._bind_tried and (
                 self.umem._rx_size != self.rx_size or self.umem._tx_size != self.tx_size):
@@ -165,6 +167,12 @@ cdef class Xsk(Held):
             self.handle = NULL
             return err
         self.fd = xsk_socket__fd(self.handle)
+        if self.rx_size:
+            leave_ring_out_of_forks(self.rx.producer, <xdp_desc *>self.rx.ring + self.rx_size,
+                                    "RX ring")
+        if self.tx_size:
+            leave_ring_out_of_forks(self.tx.producer, <xdp_desc *>self.tx.ring + self.tx_size,
+                                    "TX ring")
         return 0
 
     def set_busy_poll(self, int budget=64, int timeout_us=20):

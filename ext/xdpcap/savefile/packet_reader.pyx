@@ -67,6 +67,7 @@ cdef class PacketReader:
 
     def filter_by(self, Interpreter filter not None):
         """From now on count packets that `filter` does not take, and leave them out."""
+        self._check_idle()
         self.filter = filter
         self.state.filter = filter.insns
 

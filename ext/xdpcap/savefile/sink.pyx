@@ -16,7 +16,6 @@ from libc.string cimport memcpy, memset
 
 from xdpcap.clib.posix cimport (
     CLOCK_MONOTONIC,
-    MADV_DONTFORK,
     MADV_HUGEPAGE,
     MAP_ANONYMOUS,
     MAP_FAILED,
@@ -49,6 +48,7 @@ from xdpcap.savefile.blocks cimport (
     sink_wait,
 )
 from xdpcap.host.clocks cimport clock_ns
+from xdpcap.host.forks cimport leave_out_of_forks
 from xdpcap.host.stage_times cimport StageTimes
 from xdpcap.clib.liburing cimport *
 
@@ -74,6 +74,8 @@ cdef enum:
     PAGE_BYTES = 4096           # or more: the smallest there is
     HUGE_PAGE_BYTES = 2097152
 
+# Of all blocks; no sum of sizes overflows.
+MOST_BYTES = 1 << 46
 POOL_HINT = "ask for less with --write-buffer"
 
 FinishedFile = namedtuple("FinishedFile", "index size packets bytes error")
@@ -140,6 +142,8 @@ cdef class FileSink(Held):
             raise UsageError(f"a block of {block_size} bytes is not a multiple of {DIRECT_ALIGN}")
         if block_count < 2:
             raise UsageError("the sink needs two blocks at least")
+        if block_size > MOST_BYTES // block_count:
+            raise UsageError(f"{block_count} blocks of {block_size} bytes: {POOL_HINT}")
         self.s.mode = {"direct": SINK_DIRECT, "buffered": SINK_BUFFERED, "sync": SINK_SYNC,
                        "stream": SINK_STREAM, "discard": SINK_DISCARD}[mode]
         self.s.block_size = block_size
@@ -171,10 +175,8 @@ cdef class FileSink(Held):
         if whole == MAP_FAILED:
             raise KernelError(f"mmap({length} bytes of blocks)", errno, POOL_HINT)
         self.mapped, self.mapped_bytes = whole, length + slack
-        # The kernel reads registered buffers from pages that it has pinned: after a fork a write
-        # of this process would go to a copy, and the old bytes to the disk (see Umem._map()).
-        if madvise(whole, length + slack, MADV_DONTFORK):
-            raise KernelError("madvise(blocks, MADV_DONTFORK)", errno)
+        # The kernel reads registered buffers from pages that it has pinned.
+        leave_out_of_forks(whole, length + slack, "blocks")
         self.s.base = <unsigned char *>whole
         if slack:
             self.s.base += -<size_t>whole % HUGE_PAGE_BYTES
@@ -191,6 +193,9 @@ cdef class FileSink(Held):
             self.s.mode = SINK_SYNC
             return
         self.s.has_ring = True
+        err = io_uring_ring_dontfork(&self.s.ring)
+        if err:
+            raise KernelError("io_uring_ring_dontfork()", err)
         whole.iov_base = self.s.base
         whole.iov_len = self.s.pool_size
         # Without the right to lock memory the writes work all the same, unregistered.
@@ -253,25 +258,31 @@ cdef class FileSink(Held):
     def flush(self):
         """Make what has been appended readable in the file."""
         self._check_open()
+        self.hold("flush()")
         with nogil:
             sink_reap(&self.s)
             sink_flush(&self.s)
+        self.release("flush()")
 
     def finish_file(self):
         """Close the current file to further records; it comes back from collect()."""
         self._check_open()
         if not self.s.has_file:
             raise ValueError("there is no current file")
+        self.hold("finish_file()")
         with nogil:
             sink_finish(&self.s)
+        self.release("finish_file()")
 
     def wait(self, double timeout_s):
         """Wait until nothing is in flight; False when it took longer than that."""
         cdef uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + <uint64_t>(timeout_s * 1e9)
         self._check_open()
+        self.hold("wait()")
         with nogil:
             while self.s.flight_count and clock_ns(CLOCK_MONOTONIC) < deadline:
                 sink_wait(&self.s, 10000)
+        self.release("wait()")
         return self.s.flight_count == 0
 
     def abandon(self):
@@ -324,6 +335,9 @@ cdef class FileSink(Held):
 
     def measure(self, StageTimes times not None):
         """Have the worker's time told by stages from now on; before its loop runs."""
+        if self._times is not None:
+            # Its loop may be running, and points to them.
+            raise ValueError("the sink is measured already")
         self._times = times
         self.s.clocks = &times.clocks
 

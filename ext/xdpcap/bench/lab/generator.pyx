@@ -36,7 +36,7 @@ cdef class Generator:
     def __cinit__(self, str path not None, int ifindex, bytes template not None, *,
                   int number_offset=42):
         cdef size_t size = 0
-        cdef uint32_t *constants
+        cdef uint32_t *constants = NULL
         cdef bpf_map *rodata
         if len(template) < 14:
             raise UsageError(f"a frame of {len(template)} bytes is shorter than an Ethernet header")
@@ -46,7 +46,8 @@ cdef class Generator:
         if self.object == NULL:
             raise KernelError(f"bpf_object__open_file({path})", errno)
         rodata = bpf_object__find_map_by_name(self.object, b".rodata")
-        constants = <uint32_t *>bpf_map__initial_value(rodata, &size)
+        if rodata != NULL:
+            constants = <uint32_t *>bpf_map__initial_value(rodata, &size)
         if constants == NULL or size < 2 * sizeof(uint32_t):
             raise KernelError(f"the constants of {os.path.basename(path)}", 22)
         # In the order of bpf/generator.bpf.c.
@@ -67,6 +68,8 @@ cdef class Generator:
         cdef xdp_md context
         cdef const char *data = self.template
         cdef int err
+        if self.object == NULL:
+            raise ValueError("the generator is closed")
         if count <= 0:
             return 0
         memset(&opts, 0, sizeof(opts))

@@ -187,10 +187,11 @@ cdef class AddressMap:
         cdef PrefixRule *rule
         cdef uint64_t key
         cdef uint32_t i
-        self.rules.prefixes = <PrefixRule *>calloc(len(maps) + 1, sizeof(PrefixRule))
+        listed = list(maps)
+        self.rules.prefixes = <PrefixRule *>calloc(len(listed) + 1, sizeof(PrefixRule))
         if self.rules.prefixes == NULL:
             raise MemoryError
-        for source, target in maps:
+        for source, target in listed:
             if source.version != target.version or source.prefixlen != target.prefixlen:
                 raise ValueError("both prefixes must be of one family and length")
             rule = &self.rules.prefixes[self.rules.count]
