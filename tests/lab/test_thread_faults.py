@@ -122,7 +122,7 @@ def test_an_exception_in_a_sender_is_told_and_what_it_sent_is_counted(lab, recor
 @pytest.mark.parametrize("method", ["_read_ahead", "_batch", "_portions"])
 def test_an_exception_in_the_reader_ends_the_replay(lab, tmp_path, method, error):
     file = pcap_file(tmp_path / "in.pcap", FRAMES)
-    env = fault("xdpcap.replay.batches.Feed", method, error)
+    env = fault("xdpcap.replay.batches.BatchSource", method, error)
     sent = Replay(lab, [file, "--top-speed", "--no-preload"], env=env).wait(20)
     assert sent.returncode == 1
     assert len(failures(sent)) == 1, sent.stderr
@@ -132,7 +132,7 @@ def test_an_exception_in_the_reader_ends_the_replay(lab, tmp_path, method, error
 def test_a_reader_that_asks_for_exit_code_0_fails_all_the_same(lab, tmp_path, method):
     """Its failure is raised again in the main thread, where a SystemExit would end the command."""
     file = pcap_file(tmp_path / "in.pcap", FRAMES)
-    env = fault("xdpcap.replay.batches.Feed", method, "SystemExit(0)")
+    env = fault("xdpcap.replay.batches.BatchSource", method, "SystemExit(0)")
     sent = Replay(lab, [file, "--top-speed", "--no-preload"], env=env).wait(20)
     assert sent.returncode == 1
     [line] = failures(sent)
@@ -143,7 +143,7 @@ def test_an_exception_in_the_reader_after_the_first_batch_keeps_the_count(lab, r
     recorder = record("--json")
     frames = [numbered_frame(1500, number) for number in range(12_000)]  # three batches
     file = pcap_file(tmp_path / "in.pcap", frames)
-    env = fault("xdpcap.replay.batches.Feed", "_batch", "MemoryError()", after=2)
+    env = fault("xdpcap.replay.batches.BatchSource", "_batch", "MemoryError()", after=2)
     sent = Replay(lab, [file, "--pps", "20000", "--no-preload"], env=env).wait(20)
     assert sent.returncode == 1
     [line] = failures(sent)
