@@ -198,14 +198,14 @@ def test_another_program_on_the_interface_is_never_replaced(lab, record, objects
     there = attached(lab)
     refused = record("--bpf", "dns.bpf.o", ready=False, directory=tmp_path / "second").wait()
     assert refused.returncode == 2 and refused.stderr.count("\n") == 1
-    assert f"an XDP program is attached already (id {there.prog_id}" in refused.stderr
+    assert f"an XDP program is already attached (id {there.prog_id}" in refused.stderr
     assert attached(lab) == there
     assert first.stop().returncode == 0
 
 
 def test_a_priority_without_a_dispatcher_is_said_to_have_no_effect(lab, record):
     recorder = record("--json", "--priority", "5")
-    assert "rx0: no dispatcher of libxdp's, so --priority has no effect" in recorder.stderr
+    assert "rx0: no libxdp dispatcher, so --priority has no effect" in recorder.stderr
     assert recorder.stop().returncode == 0
 
 

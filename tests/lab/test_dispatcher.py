@@ -161,7 +161,7 @@ def test_what_a_filter_leaves_out_goes_to_the_members_after_it_or_nowhere(
 def test_a_priority_puts_the_recording_behind_those_with_lower_ones(lab, record, other):
     first = other(lab, priority=50)
     recorder = record("--json", "--priority", "60")
-    assert "priority 60; called before, so that what it keeps is not recorded" in recorder.stderr
+    assert "priority 60; runs before, so what it keeps is not recorded" in recorder.stderr
     assert members(lab) == ["count_and_pass", "xdpcap_record"]
     assert [member.priority for member in dispatcher(lab).members] == [50, 60]
     send_frames(lab, frames(40))
@@ -198,7 +198,7 @@ def test_a_users_program_that_takes_one_buffer_is_refused_where_the_others_take_
     path = compiled(REDIRECT_BARE, tmp_path)
     result = record("--bpf", str(path), ready=False).wait()
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert "takes packets of several buffers and xdpcap_record does not" in result.stderr
+    assert "accepts multi-buffer packets and xdpcap_record does not" in result.stderr
     assert dispatcher(lab) == before
 
 

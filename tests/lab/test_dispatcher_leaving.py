@@ -25,7 +25,7 @@ from recorder import Recorder
 from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.programs import pinned_counters
-from xdpcap.programs.builds import bare
+from xdpcap.programs.builds import bare_variant
 from xdpcap.programs.dispatcher_guardian import unpin
 from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, leave
 
@@ -97,7 +97,7 @@ def test_a_killed_recording_without_its_guardian_passes_everything_until_the_nex
     send_frames(lab, frames(30))
     assert after.seen == 30
     again = record("--json")
-    assert "took the program of a recording that was killed" in again.stderr
+    assert "removed the program of a killed recording" in again.stderr
     assert members(lab) == ["xdpcap_record", "count_and_pass"]
     send_frames(lab, frames(40))
     assert again.stop().total["written"] == 40
@@ -117,7 +117,7 @@ def test_a_users_program_that_a_killed_recording_left_is_known_whatever_it_is_ca
         os.kill(guardian_of(recorder), signal.SIGKILL)
     recorder.kill()
     again = record("--json")
-    assert ("took the program of a recording that was killed" in again.stderr) == with_guardian
+    assert ("removed the program of a killed recording" in again.stderr) == with_guardian
     assert members(lab) == ["xdpcap_record", "count_and_pass"]
     assert marks() == []
     send_frames(lab, frames(20))
@@ -217,7 +217,7 @@ def test_joining_and_leaving_as_a_library_leaves_nothing_open(lab, other):
     other(lab)
 
     def join_and_leave() -> int:
-        with DispatchedProgram(bare(False).path, 1) as program:
+        with DispatchedProgram(bare_variant(False).path, 1) as program:
             program.attach(lab.rx_ifindex, "native")
             assert program.verdicts()[0].passed == 0
             return program.prog_id

@@ -350,7 +350,7 @@ def test_an_interface_that_has_a_program_is_refused_with_its_name(lab, record):
     with Looker(lab, ready=False) as looker:
         seen = looker.stop(None)
     assert seen.returncode == 2
-    assert "rx0: an XDP program is attached already" in seen.stderr
+    assert "rx0: an XDP program is already attached" in seen.stderr
     assert f"; stop its owner, xdpcap's process {recorder.process.pid}, or `ip link" in seen.stderr
 
 

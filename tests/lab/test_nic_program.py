@@ -20,7 +20,7 @@ from xdpcap.inspect.file_source import Seen
 from xdpcap.inspect.live_rings import HOLD_NS, LiveRings
 from xdpcap.inspect.live_source import LiveSource
 from xdpcap.options.dump import DumpOptions
-from xdpcap.programs.builds import nic
+from xdpcap.programs.builds import nic_variant
 from xdpcap.programs.nic_program import NicProgram
 from xdpcap.record import nic_attachment
 from xdpcap.rings.copy_rings import CopyRing
@@ -32,7 +32,7 @@ LENGTHS = (60, 99, 100, 101, 1514)
 def looking(lab, size: int, snaplen: int = 0) -> Iterator[tuple[NicProgram, CopyRing]]:
     """The program on rx0, and its rings."""
     with (
-        NicProgram(nic().path, name=nic().program) as program,
+        NicProgram(nic_variant().path, name=nic_variant().program) as program,
         closing(CopyRing(0, size, perf=True, stamped=True)) as ring,
     ):
         program.set_snaplen(snaplen)
@@ -62,7 +62,7 @@ def test_each_packet_is_copied_and_has_the_time_at_which_its_copy_came(lab, snap
         send_frames(lab, sent)
         ended = time.monotonic_ns()
         time.sleep(2 * HOLD_NS / 1e9)
-        with closing(LiveRings([ring], nic().clock)) as look:
+        with closing(LiveRings([ring], nic_variant().clock)) as look:
             seen = look.read(len(sent) + 1, 0)
         assert program.copied_count == ring.empty() == len(sent)
     assert [data for *_, data in seen] == [frame[: snaplen or None] for frame in sent]

@@ -150,7 +150,7 @@ def test_the_length_of_a_packet_of_several_buffers_counts_all_of_them(lab):
 
 
 def test_the_legacy_variant_knows_the_monotonic_clock_only():
-    with pytest.raises(UsageError, match="monotonic clock only"):
+    with pytest.raises(UsageError, match="supports only the monotonic clock"):
         load("legacy", "tai")
 
 
@@ -163,7 +163,7 @@ def test_a_truncated_object_is_one_clear_line(tmp_path, variant, size):
     with pytest.raises(XdpcapError) as caught:
         Program(str(path))
     said = str(caught.value)
-    assert said.startswith(f"{path} is not a whole eBPF object") and "make setup" in said
+    assert said.startswith(f"{path} is not a complete eBPF object") and "make setup" in said
     assert "\n" not in said
 
 

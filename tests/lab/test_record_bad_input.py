@@ -323,15 +323,15 @@ def test_a_program_that_the_verifier_refuses_is_told_in_the_verifiers_words(refu
     for path in programs_of(package):
         shutil.copy(refused_object, path)
     line = refused(code=1, preexec=lambda: os.chdir(package))
-    assert line.startswith("loading record_frags.bpf.o: EACCES (Permission denied); the verifier")
+    assert line.startswith("loading record_frags.bpf.o: EACCES (Permission denied); verifier: ")
     assert "invalid access to packet" in line
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "record_metadata.bpf.o is not a whole eBPF object"),
-        (b"not an ELF object", "record_metadata.bpf.o is not a whole eBPF object"),
+        (b"", "record_metadata.bpf.o is not a complete eBPF object"),
+        (b"not an ELF object", "record_metadata.bpf.o is not a complete eBPF object"),
         (None, "record_frags.bpf.o): ENOENT (No such file or directory)"),
     ],
 )

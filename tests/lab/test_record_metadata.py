@@ -270,8 +270,8 @@ def test_packets_that_the_driver_has_no_hash_for_have_none(lab, record):
 @pytest.mark.parametrize(
     ("arguments", "env", "why"),
     [
-        (["--attach", "generic"], {}, "only a native program can ask a driver"),
-        pytest.param([], older_kernel("6.5.0"), "the kernel took no program", marks=DRIVER_HASH),
+        (["--attach", "generic"], {}, "only a native program can query a driver"),
+        pytest.param([], older_kernel("6.5.0"), "the kernel accepted no", marks=DRIVER_HASH),
     ],
 )
 def test_a_driver_that_can_not_be_asked_is_one_clear_line(lab, record, arguments, env, why):

@@ -24,7 +24,7 @@ from xdpcap.bench.lab import in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.lab.traffic import send_frames
 from xdpcap.errors import KernelError
-from xdpcap.programs.builds import observer, variants
+from xdpcap.programs.builds import observer_variant, variants
 from xdpcap.programs.observer import Observer
 from xdpcap.programs.program import Program
 
@@ -50,7 +50,7 @@ def refusal() -> str | None:
         return "the lab needs root"
     with plain_program() as program:
         try:
-            Observer(observer().path, prog_id(program), 1, 1).close()
+            Observer(observer_variant().path, prog_id(program), 1, 1).close()
         except KernelError as exc:
             return str(exc)
     return None

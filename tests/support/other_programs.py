@@ -13,7 +13,7 @@ from xdpcap.bench.lab import Lab, in_netns
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.errors import XdpcapError
 from xdpcap.programs import libxdp_dispatcher
-from xdpcap.programs.builds import bare
+from xdpcap.programs.builds import bare_variant
 from xdpcap.programs.libxdp_dispatcher import Dispatcher
 
 SOURCE = Path(__file__).parents[1] / "programs" / "count_and_pass.bpf.c"
@@ -162,7 +162,7 @@ def freplace_errno() -> int:
     """0 where the kernel loads programs that replace a function of another."""
     with Lab() as lab, EmptyDispatcher(lab) as present:
         return in_netns(
-            lab.rx_ns, libxdp_dispatcher.freplace_errno, bare(False).path, present.prog_id
+            lab.rx_ns, libxdp_dispatcher.freplace_errno, bare_variant(False).path, present.prog_id
         )
 
 

@@ -65,9 +65,9 @@ programs = Path({programs!r})
 
 def _asking(mirror=False):
     name = "mirror.o" if mirror else "record.o"
-    yield builds.Variant(str(programs / name), "tai", True, asks_driver=True)
+    yield builds.Variant(str(programs / name), "tai", True, queries_driver=True)
 
-builds.asking_variants = _asking
+builds.driver_metadata_variants = _asking
 """
 
 # The clock is real, and another NIC's.

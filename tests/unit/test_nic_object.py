@@ -9,7 +9,7 @@ import struct
 from pathlib import Path
 
 from xdpcap.packets.filter.splice import sections_of
-from xdpcap.programs.builds import nic
+from xdpcap.programs.builds import nic_variant
 
 # include/uapi/linux/bpf.h and bpf_common.h.
 CALL, ATOMIC_DW, BPF_ADD = 0x85, 0xDB, 0
@@ -17,7 +17,7 @@ BPF_FUNC_map_lookup_elem, BPF_FUNC_perf_event_output = 1, 25
 
 
 def test_it_calls_and_keeps_only_what_a_device_knows() -> None:
-    image = Path(nic().path).read_bytes()
+    image = Path(nic_variant().path).read_bytes()
     found = {section.name: section for section in sections_of(image)}
     instructions = list(struct.iter_unpack("<BBhi", found["xdp"].content(image)))
     assert {imm for code, _, _, imm in instructions if code == CALL} == {

@@ -33,7 +33,7 @@ def settings(clock: str) -> str:
     )
 
 
-PLAIN = Examined("mine", "monotonic", frags=False, counts=False, foreign_counters=False)
+PLAIN = Examined("mine", "monotonic", frags=False, has_counters=False, foreign_counters=False)
 COUNTERS = a_map("counters", "PERCPU_ARRAY", "struct xdpcap_counters")
 
 
@@ -47,7 +47,7 @@ COUNTERS = a_map("counters", "PERCPU_ARRAY", "struct xdpcap_counters")
         (a_map() + a_program(section="xdp.frags"), {"frags": True}),
         (a_map() + a_program(section="?xdp"), {}),
         (a_map() + a_program() + a_program("elsewhere", "xdp/devmap"), {}),
-        (a_map() + COUNTERS + a_program(), {"counts": True}),
+        (a_map() + COUNTERS + a_program(), {"has_counters": True}),
         (a_map() + a_map("counters", "ARRAY", "__u64") + a_program(), {"foreign_counters": True}),
         (
             a_map() + a_map("counters", "PERCPU_ARRAY", "__u64") + a_program(),

@@ -15,9 +15,9 @@ from xdpcap.host import kernel
 from xdpcap.net import Link, nic_clock
 from xdpcap.options.record import RecordOptions
 from xdpcap.programs import timestamp_source
-from xdpcap.programs.attach import _of_a_member
-from xdpcap.programs.metadata import choices
-from xdpcap.programs.timestamp_source import DeviceTime, choose, stamping_change
+from xdpcap.programs.attach import _member_metadata
+from xdpcap.programs.metadata import candidates
+from xdpcap.programs.timestamp_source import DeviceTime, choose_time_stamps, stamping_change
 
 OPTIONS = RecordOptions(interfaces=("eth1",), output="captures")
 LINK = Link("eth1", 7, "02:00:00:00:00:07", 1500, True, True, "", "ice", 1000, "", 0, None, None)
@@ -58,7 +58,7 @@ def nic(monkeypatch):
 
 
 def chosen(kind: str, refusal: str | None = None):
-    return choose(replace(OPTIONS, time_stamp_type=kind), LINK, refusal)
+    return choose_time_stamps(replace(OPTIONS, time_stamp_type=kind), LINK, refusal)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,9 @@ def test_what_lacks_is_why_the_host_stamps_or_why_it_is_refused(nic, what, how, 
 def test_where_the_driver_tells_no_time_nobody_is_told_why_unless_it_was_asked_for(nic):
     nic.setattr(net, "rx_metadata", lambda index: 2 | 4)
     assert chosen("auto") == timestamp_source.HOST
-    with pytest.raises(UsageError, match=r"^-j adapter: ice tells programs no receive time on"):
+    with pytest.raises(
+        UsageError, match=r"^-j adapter: ice reports no receive time to XDP programs on"
+    ):
         chosen("adapter")
 
 
@@ -117,19 +119,21 @@ def test_a_nic_is_changed_only_where_its_times_are_asked_for_and_to_be_had(nic):
 def test_only_a_native_build_that_the_kernel_takes_has_the_nics_times(nic):
     nic.setattr(kernel, "version", lambda: (6, 6))
     asked = replace(OPTIONS, time_stamp_type="adapter")
-    (variant, found), *others = _until_refused(choices(asked, LINK, "native"), "the kernel took no")
-    assert variant.asks_driver and found.driver_bits == 1 and found.time.type == "adapter"
+    (variant, found), *others = _until_refused(
+        candidates(asked, LINK, "native"), "the kernel accepted no"
+    )
+    assert variant.queries_driver and found.driver_bits == 1 and found.time.type == "adapter"
     assert not others
-    assert not _until_refused(choices(asked, LINK, "generic"), "only a native program")
-    with pytest.raises(UsageError, match="no driver answers a program in libxdp's dispatcher"):
-        _of_a_member(asked, LINK, variant)
+    assert not _until_refused(candidates(asked, LINK, "generic"), "only a native program")
+    with pytest.raises(UsageError, match="programs in libxdp's dispatcher, which"):
+        _member_metadata(asked, LINK, variant)
     # By itself the recording goes on with the next best, and says why.
-    (_, first), *others = choices(OPTIONS, LINK, "native")
+    (_, first), *others = candidates(OPTIONS, LINK, "native")
     assert first.time.by_device
     assert {other.time.why_host for _, other in others} == {
-        "the kernel took no program for eth1 that asks its driver"
+        "the kernel accepted no program for eth1 that queries its driver"
     }
-    assert "dispatcher" in _of_a_member(OPTIONS, LINK, variant).time.why_host
+    assert "dispatcher" in _member_metadata(OPTIONS, LINK, variant).time.why_host
 
 
 def _until_refused(found, why: str) -> list:
@@ -157,7 +161,7 @@ def _until_refused(found, why: str) -> list:
 def test_whole_seconds_bring_a_clock_as_it_is_nearest_to_utc(ahead_ns, tsoffset_s, told):
     raw = DeviceTime("/dev/ptp3", ahead_ns, raw=True)
     assert raw.tsoffset_s == tsoffset_s
-    assert raw.told == f"/dev/ptp3 of the NIC as it is, {told}"
+    assert raw.description == f"/dev/ptp3 of the NIC as it is, {told}"
     comment = raw.comment("time: CLOCK_TAI")
     assert f"by its clock /dev/ptp3 as it is, {told} at the start" in comment
     assert ("if_tsoffset" in comment) == bool(tsoffset_s)

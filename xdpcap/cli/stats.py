@@ -22,7 +22,7 @@ from xdpcap.cli.streams import emit
 from xdpcap.errors import UsageError, XdpcapError
 
 if TYPE_CHECKING:
-    from xdpcap.programs.pinned_counters import Shown
+    from xdpcap.programs.pinned_counters import PinnedRecording
 
 MIN_WATCH_S = 0.1
 
@@ -98,7 +98,7 @@ def _read(interfaces: Sequence[str]) -> list[Reading]:
     return found
 
 
-def _read_one(shown: Shown) -> Reading | None:
+def _read_one(shown: PinnedRecording) -> Reading | None:
     try:
         return reading_of(shown.owner, shown.verdicts(), time.time())
     except XdpcapError:

@@ -1,11 +1,11 @@
 """The recorder's side of the dead man's handle (bpf/dead_man.h).
 
-The control thread says again and again that it lives, by a time in memory that it shares with
-the program.  While it does not (it is stopped, or stuck in a call) the program passes every
-packet to the kernel stack, so that whoever can't stop the recording is not cut off by it.
-The first word after such a silence tells what it cost.
+The control thread keeps renewing a time stamp in memory that it shares with the program.  When
+the time stamp is too old (the thread is stopped, or blocked in a call), the program passes all
+packets to the kernel stack, so that a recorder that hangs does not cut off the host.  The first
+renewal after such a pause reports how many packets were passed.
 
-Owner: the control thread, and no other: a worker would speak for a thread that hangs.
+Owner: the control thread alone; a worker would renew although the control thread hangs.
 Frees: close().
 
 Source relied on: kernel/bpf/arraymap.c, array_map_mmap(), for BPF_F_MMAPABLE.
@@ -20,12 +20,12 @@ from xdpcap.errors import KernelError
 from xdpcap.options.units import format_grouped
 from xdpcap.programs.program import Program
 
-# Renewed so many times an interval, so that one late wake-up lets nothing go.
-RENEWALS = 4
+# Several renewals per timeout, so that one late wake-up passes no packets.
+RENEWALS_PER_TIMEOUT = 4
 
 
 class DeadMan:
-    """Renews for one program; `queues` are those whose packets would be recorded.
+    """Renews the time stamp of one program; `queues` are the recorded queues.
 
     Raises KernelError where the map can't be shared.
     """
@@ -40,13 +40,13 @@ class DeadMan:
             self._memory = mmap.mmap(program.alive_fd, mmap.PAGESIZE)
         except OSError as exc:
             raise KernelError("mmap(map alive)", exc.errno or 0) from None
-        # One aligned word, written at once: the program reads it meanwhile.
-        self._words = memoryview(self._memory).cast("Q")
+        # One aligned word, stored atomically: the program reads it concurrently.
+        self._renewal_times = memoryview(self._memory).cast("Q")
 
     def renew(self) -> str | None:
-        """Say that we live; what a silence before it has cost, where it was too long."""
+        """Renew the time stamp; returns a message when the last renewal is too long ago."""
         before, now = self._renewed_ns, time.monotonic_ns()
-        self._words[0] = self._renewed_ns = now
+        self._renewal_times[0] = self._renewed_ns = now
         passed_before, self._passed = self._passed, self._count_passed()
         if before is None or (now - before) / 1e9 <= self._timeout_s:
             return None
@@ -62,6 +62,6 @@ class DeadMan:
         return sum(verdicts[queue].passed for queue in self._queues)
 
     def close(self) -> None:
-        """Give up the shared memory; safe to call again."""
-        self._words.release()
+        """Unmap the shared memory; safe to call again."""
+        self._renewal_times.release()
         self._memory.close()

@@ -1,16 +1,14 @@
-"""Recording beside other XDP programs, under libxdp's dispatcher.
+"""Record beside other XDP programs, as a member of libxdp's dispatcher.
 
-Our program joins as one member of several and is the only one that is taken out again.
-libxdp pins what it attaches, so the program does not go with the process as one on a
-bpf_link does.  Three things see to it:
+libxdp pins the programs that it attaches, so unlike a program on a bpf_link a member outlives
+its process.  It is removed, and the other members left alone, as follows:
 
-* a guardian process takes it out when the recorder ends, in whatever way;
-* until then it harms nothing: without sockets every look-up in its XSKMAP fails and it
-  passes everything on;
-* what is left when both were killed is found by the next recording and taken out: our own by its
-  name, a user's by a mark beside the recording's pins.
+* a guardian process removes it when the recorder ends for any reason;
+* until then it does no harm: without sockets each XSKMAP lookup fails and it passes all packets;
+* when recorder and guardian were both killed, the next recording removes it: our own program is
+  recognized by its name, a user's by a marker beside the recording's pins.
 
-A claim on the interface tells a program that somebody records with from a stale one.
+A claim on the interface distinguishes a program in use from a stale one.
 """
 
 from __future__ import annotations
@@ -30,27 +28,27 @@ from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.net import Link
 from xdpcap.packets.filter import for_build
 from xdpcap.programs import counters, dispatcher_guardian, libxdp_dispatcher
-from xdpcap.programs.builds import Variant, bare, member_variants
-from xdpcap.programs.dispatcher_guardian import Guardian, unmark
+from xdpcap.programs.builds import Variant, bare_variant, member_variants
+from xdpcap.programs.dispatcher_guardian import Guardian, remove_marker
 from xdpcap.programs.libxdp_dispatcher import DispatchedProgram, Dispatcher, Member
-from xdpcap.programs.pinned_counters import place_beside
-from xdpcap.programs.user_program import as_a_member
+from xdpcap.programs.pinned_counters import marker_path
+from xdpcap.programs.user_program import as_member
 
 log = logging.getLogger(__name__)
 
 PROGRAM_NAME = "xdpcap_record"
-# What the word for a program of another name is called.
-MARK = "joined"
-# How long the guardian of a recording that was killed may take, which has the claim.
+# The name of the marker for a program of another name.
+MARKER = "joined"
+# The time allowed for the guardian of a killed recording to give up the claim.
 CLAIM_WAIT_S = 3.0
 CLAIM_POLL_S = 0.02
 
 
 class Claim:
-    """The right to be the one recording in the dispatcher of an interface.
+    """Allows one recording at a time in the dispatcher of an interface.
 
-    An abstract unix socket: it is found in the interface's network namespace only, leaves
-    no file, and ends with the last process that holds it.  Raises UsageError when another
+    An abstract unix socket: it exists in the interface's network namespace only, leaves no
+    file, and ends with the last process that holds it.  Raises UsageError when another
     process has it.
     """
 
@@ -58,9 +56,9 @@ class Claim:
         self._address = f"\0xdpcap-dispatcher-{link.index}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         deadline = time.monotonic() + CLAIM_WAIT_S
-        while not self._taken():
-            holder = self._holder()
-            # A holder that has ended has left the claim to its guardian, for a moment.
+        while not self._try_bind():
+            holder = self._holder_pid()
+            # When the holder has ended, its guardian keeps the claim for a moment.
             if os.path.exists(f"/proc/{holder}") or time.monotonic() > deadline:
                 self.close()
                 raise UsageError(
@@ -69,7 +67,7 @@ class Claim:
                 )
             time.sleep(CLAIM_POLL_S)
 
-    def _taken(self) -> bool:
+    def _try_bind(self) -> bool:
         try:
             self._socket.bind(self._address)
         except OSError as exc:
@@ -79,41 +77,44 @@ class Claim:
         self._socket.listen()
         return True
 
-    def _holder(self) -> int:
-        """The process that made the claim; 0 when it can't be told."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-            asking.setblocking(False)
+    def _holder_pid(self) -> int:
+        """The process that made the claim; 0 if unknown."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.setblocking(False)
             try:
-                asking.connect(self._address)
+                client.connect(self._address)
             except OSError:
                 return 0
             size = struct.calcsize("3i")
-            found = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-            return int(struct.unpack("3i", found)[0])
+            credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+            return int(struct.unpack("3i", credentials)[0])
 
     def fileno(self) -> int:
-        """The descriptor, for a process that is to hold the claim as well."""
+        """The descriptor, for another process to hold the claim as well."""
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Give up our share; safe to call again."""
+        """Close this process's descriptor; safe to call again."""
         self._socket.close()
 
 
 class JoinedProgram(DispatchedProgram):
-    """Our program in a dispatcher, with the guardian that takes it out again."""
+    """The recording program in a dispatcher, with the guardian that removes it."""
 
     _guardian: Guardian | None = None
     _claim: Claim | None = None
-    _mark: Path | None = None
+    _marker: Path | None = None
 
-    def guard(self, link: Link, claim: Claim) -> None:
-        """From here on it is taken out whatever becomes of us.  Raises XdpcapError."""
+    def start_guardian(self, link: Link, claim: Claim) -> None:
+        """Start the guardian, which removes the program when this process ends.
+
+        Keeps `claim`.  Raises XdpcapError.
+        """
         self._claim = claim
         if self.foreign:
-            self._mark = _leave_mark(link, self.prog_id)
+            self._marker = _make_marker(link, self.prog_id)
         try:
-            self._guardian = Guardian(self.ifindex, self.prog_id, claim.fileno(), self._mark)
+            self._guardian = Guardian(self.ifindex, self.prog_id, claim.fileno(), self._marker)
         except OSError as exc:
             raise XdpcapError(f"starting {sys.executable}: {exc.strerror or exc}") from None
 
@@ -121,33 +122,33 @@ class JoinedProgram(DispatchedProgram):
         """Leave the dispatcher; safe to call again, never raises."""
         if self.attach_mode is None:
             return
-        said = self._guardian.leave() if self._guardian is not None else None
-        if said is None:
-            said = dispatcher_guardian.leave(self.ifindex, self.prog_id, self._mark)
+        error = self._guardian.leave() if self._guardian is not None else None
+        if error is None:
+            error = dispatcher_guardian.leave(self.ifindex, self.prog_id, self._marker)
         self.forget()
-        if said:
-            log.warning("%s", said)
+        if error:
+            log.warning("%s", error)
 
     def close(self) -> None:
-        """Leave, unload and give up the claim; safe to call again."""
+        """Leave, unload and release the claim; safe to call again."""
         super().close()
         if self._claim is not None:
             self._claim.close()
 
 
-class Wanted(NamedTuple):
-    """What is to join: a user's own program or ours, its place, more settings of `Program`."""
+class JoinRequest(NamedTuple):
+    """The program to join with: a user's or ours, its priority, more settings of `Program`."""
 
     queue_count: int
-    own: Variant | None
+    user_program: Variant | None
     priority: int | None
     mirror: bool
     settings: Mapping[str, Any]
 
     def variants(self, multi_buffer: bool) -> list[Variant]:
-        """The builds to try in a dispatcher that takes packets of several buffers, or not."""
-        if self.own is not None:
-            return [as_a_member(self.own, multi_buffer)]
+        """The builds to try; `multi_buffer`: the dispatcher supports multi-buffer packets."""
+        if self.user_program is not None:
+            return [as_member(self.user_program, multi_buffer)]
         return list(member_variants(multi_buffer, mirror=self.mirror))
 
 
@@ -155,7 +156,7 @@ def join(
     link: Link,
     queue_count: int,
     attach: str,
-    own: Variant | None = None,
+    user_program: Variant | None = None,
     priority: int | None = None,
     *,
     mirror: bool = False,
@@ -163,22 +164,21 @@ def join(
 ) -> tuple[JoinedProgram, Variant] | None:
     """Join libxdp's dispatcher on an interface; None when it has none.
 
-    `attach` is what was asked for ("auto", "native", "generic"), `own` a program of the
-    user's in place of ours, `priority` the place among the members (None: the program's
-    own), `mirror` whether packets are copied, `settings` are more of `Program`'s.  Raises
-    KernelError and UsageError with the dispatcher as it was.
+    `attach` is the requested mode ("auto", "native", "generic"), `user_program` replaces our
+    program, `priority` is its place among the members (None: the program's own), `mirror`
+    whether packets are copied, `settings` are more of `Program`'s.  Raises KernelError and
+    UsageError; then the dispatcher is unchanged.
     """
     try:
         present = libxdp_dispatcher.find(link.index)
         if present is None:
             if priority is not None:
-                log.info("%s: no dispatcher of libxdp's, so --priority has no effect", link.name)
+                log.info("%s: no libxdp dispatcher, so --priority has no effect", link.name)
             return None
         claim = Claim(link)
+        request = JoinRequest(queue_count, user_program, priority, mirror, settings)
         try:
-            joined = _join(
-                link, attach, claim, Wanted(queue_count, own, priority, mirror, settings)
-            )
+            joined = _join(link, attach, claim, request)
         except BaseException:
             claim.close()
             raise
@@ -190,9 +190,9 @@ def join(
 
 
 def _join(
-    link: Link, attach: str, claim: Claim, wanted: Wanted
+    link: Link, attach: str, claim: Claim, request: JoinRequest
 ) -> tuple[JoinedProgram, Variant] | None:
-    present = _sweep(link)
+    present = _remove_stale(link)
     if present is None:
         return None
     if attach not in ("auto", present.mode):
@@ -200,89 +200,90 @@ def _join(
             f"{link.name}: libxdp's dispatcher is attached in {present.mode} mode and all its "
             f"programs with it; leave out --attach {attach}"
         )
-    number = libxdp_dispatcher.freplace_errno(bare(False).path, present.prog_id)
+    number = libxdp_dispatcher.freplace_errno(bare_variant(False).path, present.prog_id)
     if number:
         raise KernelError(
             "libxdp's dispatcher can't be joined on this kernel",
             number,
             f"it loads no freplace programs; `xdp-loader unload {link.name} --all` first",
         )
-    program, variant = _attach_best(link, present, wanted)
+    program, variant = _attach_best(link, present, request)
     try:
-        program.guard(link, claim)
+        program.start_guardian(link, claim)
     except BaseException:
         program.close()
         raise
-    log.info("%s", _told(link, present, program))
+    log.info("%s", _joined_message(link, present, program))
     return program, variant
 
 
-def _sweep(link: Link) -> Dispatcher | None:
-    """Take out what killed recordings have left; the dispatcher that remains, if any.
+def _remove_stale(link: Link) -> Dispatcher | None:
+    """Remove programs of killed recordings; returns the remaining dispatcher, if any.
 
-    We have the claim, so nobody records with what is found.
+    We hold the claim, so no running recording uses them.
     """
     present = libxdp_dispatcher.find(link.index)
-    marked = _marked(link)
+    marked_id = _take_marker(link)
     members = present.members if present else []
-    stale = [m for m in members if m.name == PROGRAM_NAME or m.prog_id == marked]
+    stale = [m for m in members if m.name == PROGRAM_NAME or m.prog_id == marked_id]
     for member in stale:
         if libxdp_dispatcher.leave(link.index, member.prog_id):
             log.warning(
-                "%s: took the program of a recording that was killed (id %d) out of libxdp's "
-                "dispatcher",
+                "%s: removed the program of a killed recording (id %d) from libxdp's dispatcher",
                 link.name,
                 member.prog_id,
             )
     return libxdp_dispatcher.find(link.index) if stale else present
 
 
-def _leave_mark(link: Link, prog_id: int) -> Path | None:
-    """Leave word that this member is a recording's, whatever it is called."""
+def _make_marker(link: Link, prog_id: int) -> Path | None:
+    """Mark this member as a recording's, whatever its name."""
     try:
-        mark = place_beside(link, MARK)
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.unlink(missing_ok=True)
-        mark.symlink_to(f"{prog_id}-{counters.load_time_ns(prog_id)}")
+        marker = marker_path(link, MARKER)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.unlink(missing_ok=True)
+        marker.symlink_to(f"{prog_id}-{counters.load_time_ns(prog_id)}")
     except (XdpcapError, OSError) as exc:
-        log.debug("%s: no word of program %d is left: %s", link.name, prog_id, exc)
+        log.debug("%s: can't mark program %d as a recording's: %s", link.name, prog_id, exc)
         return None
-    return mark
+    return marker
 
 
-def _marked(link: Link) -> int:
-    """The member that an earlier recording has left word of; 0 for none.  Takes the word away."""
+def _take_marker(link: Link) -> int:
+    """Remove the marker of an earlier recording; returns its program id, 0 for none."""
     try:
-        mark = place_beside(link, MARK)
-        prog_id, loaded_ns = map(int, os.readlink(mark).split("-"))
-        unmark(mark)
+        marker = marker_path(link, MARKER)
+        prog_id, loaded_ns = map(int, os.readlink(marker).split("-"))
+        remove_marker(marker)
     except (XdpcapError, OSError, ValueError):
         return 0
-    # Ids are used again, the time of loading is not.
+    # Ids are reused, the load time is not.
     return prog_id if counters.load_time_ns(prog_id) == loaded_ns else 0
 
 
-def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[JoinedProgram, Variant]:
+def _attach_best(
+    link: Link, present: Dispatcher, request: JoinRequest
+) -> tuple[JoinedProgram, Variant]:
     failure: KernelError | None = None
-    for variant in wanted.variants(present.multi_buffer):
+    for variant in request.variants(present.multi_buffer):
         program = JoinedProgram(
             variant.path,
-            wanted.queue_count,
+            request.queue_count,
             clock=variant.program_clock,
             name=variant.program,
             foreign=variant.foreign,
-            **for_build(wanted.settings, variant.path),
+            **for_build(request.settings, variant.path),
         )
         try:
             program.attach(
                 link.index,
                 present.mode,
                 multi_buffer=variant.multi_buffer,
-                priority=wanted.priority,
+                priority=request.priority,
             )
         except KernelError as exc:
             program.close()
-            # The first word is about the better build: that is the one to report.
+            # The first error concerns the better build: report that one.
             failure = failure or exc
             if exc.errno != errno.EINVAL:
                 break
@@ -296,16 +297,16 @@ def _attach_best(link: Link, present: Dispatcher, wanted: Wanted) -> tuple[Joine
     raise failure
 
 
-def _told(link: Link, present: Dispatcher, program: JoinedProgram) -> str:
-    """Who is there, and what a recording means for them."""
+def _joined_message(link: Link, present: Dispatcher, program: JoinedProgram) -> str:
+    """The other members, and how the recording affects them."""
     first = [m for m in present.members if _runs_before(m, program)]
     after = [m for m in present.members if not _runs_before(m, program)]
     text = f"{link.name}: joined libxdp's dispatcher (id {present.prog_id}), "
     text += f"priority {program.priority}"
     if first:
-        text += f"; called before, so that what it keeps is not recorded: {_names(first)}"
+        text += f"; runs before, so what it keeps is not recorded: {_names(first)}"
     if after:
-        text += f"; called after, for what is not recorded: {_names(after)}"
+        text += f"; runs after, for packets that are not recorded: {_names(after)}"
     return text
 
 

@@ -1,8 +1,8 @@
-"""What is known of each packet beside its bytes, and who says it: the driver or the program.
+"""Each packet's metadata (time, hash, VLAN tag), and its source: the driver or the program.
 
-One interface has one kind of hash and one clock, so that what its packets say of themselves can
-be compared. What a driver knows is asked by a program that is bound to its device; where a
-driver, a kernel or an attach mode has no such thing, the program knows what it can by itself.
+All packets of an interface have one kind of hash and one clock, so that they can be compared.
+A program that is bound to its device queries the driver; where the driver, the kernel or the
+attach mode does not support that, the program computes what it can by itself.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from xdpcap.net import Link
 from xdpcap.net.driver_features import RX_HASH, RX_TIMESTAMP, RX_VLAN_TAG
 from xdpcap.net.rss import CRC32, TOEPLITZ, XOR
 from xdpcap.options.record import RecordOptions
-from xdpcap.programs.builds import Variant, asking_variants, mirror_variants, variants
-from xdpcap.programs.timestamp_source import HOST, DeviceTime, TimeStamps, choose
+from xdpcap.programs.builds import Variant, driver_metadata_variants, mirror_variants, variants
+from xdpcap.programs.timestamp_source import HOST, DeviceTime, TimeStamps, choose_time_stamps
 
 log = logging.getLogger(__name__)
 
 # The octet that names an algorithm in epb_hash (pcapng draft, section 4.3), by ethtool's number.
 ALGORITHMS = {TOEPLITZ: 5, XOR: 1, CRC32: 2}
-# The draft has no octet for "not told": this is far from those that it names.
-UNTOLD = 0xFF
-NAMES = {5: "Toeplitz", 1: "XOR", 2: "CRC32", UNTOLD: "a function of its own"}
+# The draft has no octet for "unknown": this one is far from those that it assigns.
+UNKNOWN = 0xFF
+NAMES = {5: "Toeplitz", 1: "XOR", 2: "CRC32", UNKNOWN: "a function of its own"}
 
 CLOCK_COMMENTS = {
     "tai": "time: CLOCK_TAI read in the XDP program, one packet at a time; "
@@ -41,11 +41,11 @@ CLOCK_COMMENTS = {
     "packet, its offset to UTC measured every second; CLOCK_REALTIME read when the recorder took "
     "it, where it wrote none",
     "realtime": "time: CLOCK_REALTIME read when the recorder took the packet, one packet at a "
-    "time; libxdp's dispatcher took no program that writes it before the packet",
+    "time; libxdp's dispatcher accepted no program that writes it before the packet",
 }
 OWN_HASH = (
     "hash: Toeplitz by the XDP program over source XOR destination address, twice, and source XOR "
-    "destination port, twice, so that both directions have one; key "
+    "destination port, twice, so that both directions have the same; key "
     "6d5a56da255b0ec24167253d43a38fb0d0ca2bcbae7b30b477cb2da38030f20c6a42b73bbeac01fa"
 )
 TAGS = "VLAN: tags that the device took off a packet are put back into it"
@@ -53,11 +53,11 @@ TAGS = "VLAN: tags that the device took off a packet are put back into it"
 
 @dataclass(frozen=True)
 class Metadata:
-    """What one interface's packets come with.
+    """The metadata of one interface's packets.
 
     `hash_by` is "driver", "program", or "" for no hash; `hash_algorithm` the octet of epb_hash,
-    -1 for no hash; `hash_key` the NIC's key. `vlan_tags`: the driver tells of tags that
-    the device took off. `time` says whose clock it is.
+    -1 for no hash; `hash_key` the NIC's key. `vlan_tags`: the driver reports tags that the
+    device removed. `time` is the source of the time stamps.
     """
 
     hash_by: str = ""
@@ -68,90 +68,90 @@ class Metadata:
 
     @property
     def driver_bits(self) -> int:
-        """What the driver is asked: XDPCAP_DRIVER_*, which are numbered as netdev's."""
-        asked = {
+        """The driver's metadata to query, as XDPCAP_DRIVER_* bits (netdev's numbers)."""
+        enabled = {
             RX_TIMESTAMP: self.time.by_device,
             RX_HASH: self.hash_by == "driver",
             RX_VLAN_TAG: self.vlan_tags,
         }
-        return sum(bit for bit, wanted in asked.items() if wanted)
+        return sum(bit for bit, on in enabled.items() if on)
 
     def settings(self, link: Link) -> dict[str, Any]:
-        """How to make the `Program` that finds it."""
-        hashing = {"flow_hash": self.hash_by == "program"}
-        if not self.driver_bits:
-            return hashing
-        return hashing | {"driver_metadata": self.driver_bits, "device": link.index}
+        """The settings of the `Program` that provides this metadata."""
+        settings: dict[str, Any] = {"flow_hash": self.hash_by == "program"}
+        if self.driver_bits:
+            settings |= {"driver_metadata": self.driver_bits, "device": link.index}
+        return settings
 
     def comments(self, variant: Variant, device: DeviceTime | None = None) -> list[str]:
-        """What a file says of its interface: whose clock and whose hash it is."""
-        told = [CLOCK_COMMENTS[variant.clock_told]]
+        """The comments on the interface in a pcapng file: clock, hash, VLAN tags."""
+        comments = [CLOCK_COMMENTS[variant.clock_label]]
         if device is not None:
-            told = [device.comment(told[0])]
+            comments = [device.comment(comments[0])]
         if self.hash_by == "program":
-            told.append(OWN_HASH)
+            comments.append(OWN_HASH)
         elif self.hash_by == "driver":
             key = f"; key {self.hash_key.hex()}" if self.hash_key else ""
-            told.append(f"hash: {NAMES[self.hash_algorithm]} by the driver, as for RSS{key}")
+            comments.append(f"hash: {NAMES[self.hash_algorithm]} by the driver, as for RSS{key}")
         if self.vlan_tags:
-            told.append(TAGS)
-        return told
+            comments.append(TAGS)
+        return comments
 
     def summary(self) -> str:
-        """What packets come with beside their time, one line; "" for nothing."""
-        told = []
+        """One line for the start-up report: the metadata beside the time; "" for none."""
+        parts = []
         if self.hash_by:
-            told.append(f"hash by the {self.hash_by} ({NAMES[self.hash_algorithm]})")
+            parts.append(f"hash by the {self.hash_by} ({NAMES[self.hash_algorithm]})")
         if self.vlan_tags:
-            told.append("VLAN tags that the device takes off are put back")
-        return "; ".join(told)
+            parts.append("VLAN tags that the device takes off are put back")
+        return "; ".join(parts)
 
 
-def choices(
-    options: RecordOptions, link: Link, mode: str, own: Variant | None = None
+def candidates(
+    options: RecordOptions, link: Link, mode: str, user_program: Variant | None = None
 ) -> Iterator[tuple[Variant, Metadata]]:
-    """The builds to try in an attach mode with what each finds of a packet, best first.
+    """The builds to try in an attach mode, and the metadata that each provides, best first.
 
-    `own` is a user's program in place of ours, of whose packets nothing is known but their time.
-    Raises UsageError when what was asked of the driver is not to be had there.
+    `user_program` replaces our program; its packets have no metadata but their time.  Raises
+    UsageError when metadata that the options require of the driver is not available.
     """
-    if own is not None:
-        time = choose(options, link, "the program is the user's own")
-        yield own, replace(by_program(options, own), time=time)
+    if user_program is not None:
+        time = choose_time_stamps(options, link, "the program is the user's own")
+        yield user_program, replace(by_program(options, user_program), time=time)
         return
-    known = _from_driver(options, link) if mode == "native" else Metadata()
-    if known.driver_bits:
-        for variant in asking_variants(mirror=options.mirror):
-            yield variant, known
+    from_driver = _from_driver(options, link) if mode == "native" else Metadata()
+    if from_driver.driver_bits:
+        for variant in driver_metadata_variants(mirror=options.mirror):
+            yield variant, from_driver
     if options.hash == "driver":
         raise UsageError(f"--hash driver: {_why_no_hash(options, link, mode)}; use --hash program")
-    time = choose(options, link, _why_not_asked(link, mode))
+    time = choose_time_stamps(options, link, _why_no_query(link, mode))
     for variant in mirror_variants() if options.mirror else variants():
         yield variant, replace(by_program(options, variant), time=time)
 
 
 def by_program(options: RecordOptions, variant: Variant) -> Metadata:
-    """What a program finds that no driver tells anything."""
+    """The metadata that a program provides without querying the driver."""
     if variant.foreign:
         return Metadata()
-    if variant.hashes and options.format == "pcapng" and options.hash in ("auto", "program"):
+    if variant.can_hash and options.format == "pcapng" and options.hash in ("auto", "program"):
         return Metadata("program", ALGORITHMS[TOEPLITZ])
     return Metadata()
 
 
 def _from_driver(options: RecordOptions, link: Link) -> Metadata:
-    """What the driver would tell; the hash is the program's where that is wished or better.
+    """The metadata that the driver provides; the program's hash where requested or better.
 
-    By itself the driver's hash is taken only where ethtool names its function: veth's is the
-    kernel's own, with a secret that changes with every start.
+    "auto" takes the driver's hash only if ethtool names its function: veth's is the kernel's
+    own, with a secret that changes at every boot.
     """
     offered = net.rx_metadata(link.index)
     tags = bool(offered & RX_VLAN_TAG)
-    time = choose(options, link)
+    time = choose_time_stamps(options, link)
     if options.format == "pcapng" and offered & RX_HASH and options.hash in ("auto", "driver"):
         found = net.rss(link.name)
-        algorithm = ALGORITHMS.get(found.function, UNTOLD) if found is not None else UNTOLD
-        if options.hash == "driver" or algorithm != UNTOLD:
+        algorithm = ALGORITHMS.get(found.function, UNKNOWN) if found is not None else UNKNOWN
+        if options.hash == "driver" or algorithm != UNKNOWN:
             key = found.key if found is not None else b""
             return Metadata("driver", algorithm, key, tags, time)
     if options.format == "pcapng" and options.hash in ("auto", "program"):
@@ -161,11 +161,11 @@ def _from_driver(options: RecordOptions, link: Link) -> Metadata:
 
 def _why_no_hash(options: RecordOptions, link: Link, mode: str) -> str:
     if mode == "native" and not net.rx_metadata(link.index) & RX_HASH:
-        return f"{link.driver or 'the driver of ' + link.name} tells programs no hash"
-    return _why_not_asked(link, mode)
+        return f"{link.driver or 'the driver of ' + link.name} reports no hash to XDP programs"
+    return _why_no_query(link, mode)
 
 
-def _why_not_asked(link: Link, mode: str) -> str:
+def _why_no_query(link: Link, mode: str) -> str:
     if mode != "native":
-        return f"only a native program can ask a driver, and the mode is {mode}"
-    return f"the kernel took no program for {link.name} that asks its driver"
+        return f"only a native program can query a driver, and the mode is {mode}"
+    return f"the kernel accepted no program for {link.name} that queries its driver"

@@ -4,8 +4,8 @@ class Examined(NamedTuple):
     name: str
     clock: str
     frags: bool
-    counts: bool
+    has_counters: bool
     foreign_counters: bool
 
-def last_words() -> str: ...
+def library_messages() -> str: ...
 def examine(path: str, name: str = "") -> Examined: ...

@@ -1,18 +1,18 @@
-"""What other processes see of a recording: its counters, pinned in the BPF file system.
+"""The counters of a recording, pinned in the BPF file system for other processes.
 
     /sys/fs/bpf/xdpcap/INTERFACE/counters     the program's counters (a per-CPU array)
-                                 owner        a symbolic link whose target tells who records
-    /sys/fs/bpf/xdpcap/joined:IFINDEX         another: what a recording has put into libxdp's
-                                              dispatcher (dispatcher.py)
+                                 owner        a symbolic link; its target describes the recorder
+    /sys/fs/bpf/xdpcap/joined:IFINDEX         a symbolic link; its target identifies the member
+                                              of libxdp's dispatcher (programs.dispatcher)
 
-In another network namespace than the first the directory is one deeper, below `netns:INODE`:
-two namespaces may each have an eth0.  `ip netns exec` gives its command a /sys of its own,
-without a BPF file system; that of the shell that it was typed into is then reached through /proc,
-so that everybody looks at the same.
+Outside the initial network namespace these lie in a subdirectory `netns:INODE`, as two
+namespaces may each have an eth0.  `ip netns exec` gives its command a new /sys without a BPF
+file system; the one of an ancestor process is then reached through /proc, so that all processes
+use the same.
 
-A small shell takes the pins away when the recorder ends, kill -9 included: it was started
-before the recorder gave up root.  What is left when both were killed is told by its owner, of which
-the process or the program has gone, and swept by whoever comes next.
+A shell process removes the pins when the recorder ends, kill -9 included: it is started before
+the recorder gives up root.  When both were killed, the next process that looks removes the pins:
+the owner's process or program no longer exists.
 
 Owner: the main thread.  Frees: remove().
 
@@ -40,15 +40,15 @@ from xdpcap.programs.program import Program
 
 BPFFS = Path("/sys/fs/bpf")
 BPF_FS_MAGIC = 0xCAFE4A11  # linux/magic.h
-# Of the machine as a whole, and so in the first network namespace only; /proc/sys/net shows that
-# of the thread that looks.
-FIRST_NAMESPACE_ONLY = Path("/proc/sys/net/core/netdev_max_backlog")
+# A global sysctl, which exists in the initial network namespace only; /proc/sys/net shows the
+# namespace of the reading thread.
+INITIAL_NAMESPACE_ONLY = Path("/proc/sys/net/core/netdev_max_backlog")
 OWNER, COUNTERS = "owner", "counters"
-# A directory is removed with its last entry, perhaps just when another is to be made in it.
+# Retries: a directory is removed with its last entry, perhaps while another process makes one.
 TRIES = 20
 REMOVE_TIMEOUT_S = 5.0
-# Runs in the directory, so that it can only ever empty that one; given are the names of this and
-# of those above it, which go if nothing else is in them.
+# Runs in the directory, so that it can't empty another one.  Its arguments are the names of this
+# directory and of those above it, which are removed if empty.
 REMOVE = """trap "" INT TERM HUP; read -r nothing; rm -f -- *
 for name; do cd -P .. && rmdir -- "$name" || exit; done"""
 
@@ -57,9 +57,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Owner:
-    """Who records: `started` in ticks since boot, `since` in seconds since 1970.
+    """A recording's process: `started` in ticks since boot, `since` in seconds since 1970.
 
-    `program` is the id of the XDP program, `queues` are those that are recorded, as a list.
+    `program` is the id of the XDP program, `queues` a LIST of the recorded queues.  The fields
+    are the keys of the JSON in the `owner` link.
     """
 
     interface: str
@@ -73,36 +74,37 @@ class Owner:
 
     @property
     def queue_numbers(self) -> tuple[int, ...]:
-        """The queues that are recorded."""
+        """The recorded queues."""
         return tuple(parse_number_list(self.queues))
 
     @property
     def alive(self) -> bool:
-        """Whether it still records, as far as can be told from here."""
+        """Whether it still records; a process of another pid namespace counts as alive."""
         if not counters.is_loaded(self.program):
             return False
-        return self.pid_namespace != _namespace("pid") or _started(self.pid) == self.started
+        return self.pid_namespace != _namespace("pid") or _start_ticks(self.pid) == self.started
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A recording that has pinned something: its directory and its owner."""
+class PinnedRecording:
+    """A recording with pinned counters: its directory and its owner."""
 
     directory: Path
     owner: Owner
 
     def verdicts(self) -> list[counters.Verdicts]:
         """The program's counters, a `Verdicts` per queue of the device; raises XdpcapError."""
-        found: list[counters.Verdicts] = counters.read_pinned_verdicts(
+        verdicts: list[counters.Verdicts] = counters.read_pinned_verdicts(
             str(self.directory / COUNTERS)
         )
-        return found
+        return verdicts
 
 
 class PinnedCounters:
-    """The pins of one recording, which holds the interface: other pins are a dead recording's.
+    """The pinned counters of one recording.
 
-    Raises XdpcapError and OSError, with nothing left.
+    It has its program on the interface, so existing pins are stale and are removed.  Raises
+    XdpcapError and OSError; then nothing is pinned.
     """
 
     def __init__(self, link: Link, program: Program, queues: tuple[int, ...]) -> None:
@@ -111,25 +113,26 @@ class PinnedCounters:
         _make(self.directory)
         self._child: subprocess.Popen[bytes] | None = None
         try:
-            self._child = self._guard()
+            self._child = self._start_cleanup()
             owner = Owner(
                 interface=link.name,
                 ifindex=link.index,
                 queues=format_number_list(queues),
                 program=counters.program_id(program.fd),
                 pid=os.getpid(),
-                started=_started(os.getpid()),
+                started=_start_ticks(os.getpid()),
                 pid_namespace=_namespace("pid"),
                 since=round(time.time(), 3),
             )
-            # First of all, so that what is half made when we are killed has an owner.
+            # First, so that pins that are incomplete when this process is killed have an owner.
             os.symlink(json.dumps(asdict(owner)), self.directory / OWNER)
             counters.pin(program.counters_fd, str(self.directory / COUNTERS))
         except BaseException:
             self.remove()
             raise
 
-    def _guard(self) -> subprocess.Popen[bytes]:
+    def _start_cleanup(self) -> subprocess.Popen[bytes]:
+        """Start the shell that removes the pins when its standard input is closed."""
         names = [path.name for path in (self.directory, *_parents(self.directory))]
         return subprocess.Popen(
             ["/bin/sh", "-c", REMOVE, "sh", *names],
@@ -141,66 +144,67 @@ class PinnedCounters:
         )
 
     def remove(self) -> None:
-        """Take them away; once, and before the interface is free for another recording."""
+        """Remove the pins; call it once, before the interface is free for another recording."""
         try:
             _remove(self.directory)
         except OSError:
-            # Root has been given up: the shell has kept it, and has to be waited for.
+            # Root was given up: the shell kept it, and removes the pins.
             if self._child is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._child.communicate(timeout=REMOVE_TIMEOUT_S)
             return
         if self._child is not None:
-            # Left to end by itself it could meet the next recording's directory, still empty.
+            # Without this it could remove the next recording's directory while that is empty.
             self._child.kill()
             self._child.communicate()
 
 
-def find(*, here: bool = True) -> list[Shown]:
-    """The recordings that go on, of this network namespace or (not `here`) of all.
+def find(*, here: bool = True) -> list[PinnedRecording]:
+    """The running recordings of this network namespace, or (not `here`) of all.
 
-    Sweeps what dead ones have left.  Raises XdpcapError without a BPF file system, or without
-    the right to look into it.
+    Removes stale pins.  Raises XdpcapError without a BPF file system, or without permission to
+    read it.
     """
     base = _base()
     found = []
     try:
-        for shown in _all(base):
-            if shown.owner.alive:
-                found.append(shown)
+        for recording in _all(base):
+            if recording.owner.alive:
+                found.append(recording)
             else:
                 with contextlib.suppress(OSError):
-                    _remove(shown.directory)
+                    _remove(recording.directory)
     except PermissionError:
-        raise XdpcapError(f"{base} is not to be read; run with sudo") from None
+        raise XdpcapError(f"{base} can't be read; run with sudo") from None
     own = _own_directory(base, "any").parent
-    return [shown for shown in found if not here or shown.directory.parent == own]
+    return [recording for recording in found if not here or recording.directory.parent == own]
 
 
-def recorder_of(link: Link) -> int | None:
-    """The process that records an interface, as far as it can be told; None without one."""
+def recorder_pid(link: Link) -> int | None:
+    """The process that records an interface; None if there is none or it is unknown."""
     with contextlib.suppress(XdpcapError, OSError):
-        for shown in find():
-            if shown.owner.ifindex == link.index:
-                return shown.owner.pid
+        for recording in find():
+            if recording.owner.ifindex == link.index:
+                return recording.owner.pid
     return None
 
 
-def place_beside(link: Link, name: str) -> Path:
-    """Where a symbolic link about an interface has its place; raises XdpcapError."""
+def marker_path(link: Link, name: str) -> Path:
+    """The path of a symbolic link about an interface; raises XdpcapError."""
     return _own_directory(_base(), link.name).with_name(f"{name}:{link.index}")
 
 
-def _all(base: Path) -> Iterator[Shown]:
-    for directory in sorted([*_inside(base), *(d for n in _inside(base) for d in _inside(n))]):
+def _all(base: Path) -> Iterator[PinnedRecording]:
+    first = _subdirectories(base)
+    for directory in sorted([*first, *(d for n in first for d in _subdirectories(n))]):
         try:
             owner = Owner(**json.loads(os.readlink(directory / OWNER)))
         except (FileNotFoundError, ValueError, TypeError):
-            continue  # being made or removed, or another version's
-        yield Shown(directory, owner)
+            continue  # being made or removed, or of another version
+        yield PinnedRecording(directory, owner)
 
 
-def _inside(directory: Path) -> list[Path]:
+def _subdirectories(directory: Path) -> list[Path]:
     try:
         return [entry for entry in directory.iterdir() if entry.is_dir() and not entry.is_symlink()]
     except FileNotFoundError:
@@ -211,9 +215,9 @@ def _base() -> Path:
     if _is_bpffs(BPFFS):
         return BPFFS / "xdpcap"
     for pid in _ancestors():
-        place = Path(f"/proc/{pid}/root", *BPFFS.parts[1:])
-        if _is_bpffs(place):
-            return place / "xdpcap"
+        path = Path(f"/proc/{pid}/root", *BPFFS.parts[1:])
+        if _is_bpffs(path):
+            return path / "xdpcap"
     raise XdpcapError(f"no BPF file system on {BPFFS}; `mount -t bpf bpf {BPFFS}` mounts one")
 
 
@@ -225,18 +229,18 @@ def _ancestors() -> Iterator[int]:
         pid = int(_stat(pid)[1] or 0)
 
 
-def _is_bpffs(place: Path) -> bool:
-    # struct statfs begins with the type, of the size of a long; Python's statvfs() leaves it out.
-    answer = (ctypes.c_ulong * 32)()
-    return _libc.statfs(os.fsencode(place), answer) == 0 and answer[0] == BPF_FS_MAGIC
+def _is_bpffs(path: Path) -> bool:
+    # struct statfs begins with f_type, a long; Python's statvfs() leaves it out.
+    result = (ctypes.c_ulong * 32)()
+    return _libc.statfs(os.fsencode(path), result) == 0 and result[0] == BPF_FS_MAGIC
 
 
 def _own_directory(base: Path, interface: str) -> Path:
-    """Where this network namespace's recording of an interface is."""
+    """The directory of an interface's recording in this network namespace."""
     quoted = interface.replace("%", "%25").replace(".", "%2E")
-    if FIRST_NAMESPACE_ONLY.exists():
+    if INITIAL_NAMESPACE_ONLY.exists():
         return base / quoted
-    # No interface has a colon in its name (dev_valid_name()).
+    # No interface name has a colon (dev_valid_name()).
     return base / f"netns:{_namespace('net')}" / quoted
 
 
@@ -244,19 +248,19 @@ def _namespace(kind: str) -> int:
     return os.stat(f"/proc/thread-self/ns/{kind}").st_ino
 
 
-def _started(pid: int) -> int:
-    """When a process began, in ticks since boot; 0 when there is none, or it has ended."""
+def _start_ticks(pid: int) -> int:
+    """A process's start time in ticks since boot; 0 when there is none, or it has ended."""
     fields = _stat(pid)
     return 0 if fields[0] in ("Z", "X", "") else int(fields[19])
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third, its state, on; empty ones without a process."""
+    """The fields of /proc/PID/stat from the third (state) on; empty strings without a process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return [""] * 20
-    # The second is the name, which may have anything in it.
+    # The second field is the name, which may contain any character.
     return text.rpartition(")")[2].split()
 
 
@@ -265,11 +269,11 @@ def _make(directory: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             directory.mkdir(parents=True)
             return
-    raise XdpcapError(f"{directory} can't be made: its parent is removed again and again")
+    raise XdpcapError(f"{directory} can't be made: its parent keeps being removed; try again")
 
 
 def _remove(directory: Path) -> None:
-    """A recording's directory, and those above it that are empty then."""
+    """Remove a recording's directory, and those above it that are then empty."""
     with contextlib.suppress(FileNotFoundError):
         for entry in directory.iterdir():
             entry.unlink(missing_ok=True)
@@ -280,5 +284,5 @@ def _remove(directory: Path) -> None:
 
 
 def _parents(directory: Path) -> list[Path]:
-    """The directories of ours that a recording's is in, the deepest first."""
+    """Our directories above a recording's, deepest first."""
     return [p for p in directory.parents if p.name == "xdpcap" or p.parent.name == "xdpcap"]

@@ -1,8 +1,8 @@
-"""--time-stamp-type: whose clock stamps the packets of an interface, the NIC's or the host's.
+"""--time-stamp-type: which clock stamps the packets of an interface, the NIC's or the host's.
 
-By itself a recording takes the NIC's times where there is nothing to change for them; asked for
-them, it has the NIC stamp what it receives until the end.  Where anything lacks it is the host
-who stamps, and the start-up report says why.
+"auto" takes the NIC's time stamps where no setting has to change for them; "adapter" enables
+receive time stamping in the NIC until the recording ends.  Where anything is missing, "auto"
+uses the host's clock, and the start-up report gives the reason.
 
 Source relied on: Documentation/networking/xdp-rx-metadata.rst, timestamping.rst.
 """
@@ -26,20 +26,20 @@ OFF = "receive time stamping is off in the NIC"
 
 @dataclass(frozen=True)
 class TimeStamps:
-    """`type` is "host", "adapter" or "adapter_unsynced"; `why_host` says what keeps the NIC's
-    times from being taken where its driver has some."""
+    """`type` is "host", "adapter" or "adapter_unsynced"; `why_host` is the reason why the NIC's
+    time stamps are not used, where its driver has some."""
 
     type: str = "host"
     why_host: str = ""
 
     @property
     def by_device(self) -> bool:
-        """Whether packets have the NIC's time, those that it stamped."""
+        """Whether packets that the NIC stamped have its time."""
         return self.type != "host"
 
     @property
     def in_device_time(self) -> bool:
-        """Whether the files' times are in the NIC's clock, not in UTC."""
+        """Whether the files' times are the NIC's clock, not UTC."""
         return self.type == "adapter_unsynced"
 
 
@@ -48,9 +48,9 @@ HOST = TimeStamps()
 
 @dataclass(frozen=True)
 class DeviceTime:
-    """The clock of a NIC at the start of a recording: its path, and what it is ahead of UTC.
+    """The clock of a NIC at the start of a recording: its path, and its offset to UTC.
 
-    `raw`: the files have its times as they are.
+    `raw`: the files have its times unconverted.
     """
 
     path: str
@@ -63,14 +63,14 @@ class DeviceTime:
         return -((self.ahead_ns + SECOND_NS // 2) // SECOND_NS) if self.raw else 0
 
     @property
-    def told(self) -> str:
-        """For the start-up report."""
+    def description(self) -> str:
+        """The clock for the start-up report."""
         if self.raw:
             return f"{self.path} of the NIC as it is, {self._difference}"
         return f"{self.path} of the NIC, to UTC 50 times a second"
 
     def comment(self, host: str) -> str:
-        """For the files; `host` says the same of packets that the NIC did not stamp."""
+        """The comment for the files; `host` is that of packets that the NIC did not stamp."""
         host = f"packets that the NIC did not stamp have the host's {host}"
         if not self.raw:
             return (
@@ -90,52 +90,54 @@ class DeviceTime:
 
 
 def stamping_change(options: RecordOptions, link: Link) -> net.ReceiveStamping | None:
-    """What to change for the NIC's times, where they are asked for.
+    """The NIC setting to change for its time stamps, None if the options don't require them.
 
-    Raises UsageError where they are not to be had.
+    Raises UsageError where they are not available.
     """
     if not options.asks_device_time:
         return None
-    lack = next(_always_lacks(link), None)
+    lack = next(_permanently_missing(link), None)
     if lack is None and not (
         net.stamps_everything(link.name) or net.can_stamp_everything(link.name)
     ):
         lack = f"the NIC of {link.name} does not stamp every packet that it receives"
     if lack is not None:
-        raise refused(options, lack)
+        raise time_stamps_refused(options, lack)
     return net.ReceiveStamping(link.name)
 
 
-def choose(options: RecordOptions, link: Link, refusal: str | None = None) -> TimeStamps:
-    """Whose times to take now; `refusal` is what keeps the program from asking the driver.
+def choose_time_stamps(
+    options: RecordOptions, link: Link, refusal: str | None = None
+) -> TimeStamps:
+    """The source of the time stamps; `refusal` is why the program can't query the driver.
 
-    Raises UsageError where the NIC's are asked for and not to be had.
+    Raises UsageError where the options require the NIC's and they are not available.
     """
     if options.time_stamp_type == "host":
         return HOST
     if options.asks_device_time:
-        lack = refusal or next(_lacks(link), None)
+        lack = refusal or next(_missing(link), None)
         if lack is not None:
-            raise refused(options, lack)
+            raise time_stamps_refused(options, lack)
         return TimeStamps(options.time_stamp_type)
     if not net.rx_metadata(link.index) & RX_TIMESTAMP:
         return HOST  # nobody expects anything else
-    lack = next(_lacks(link), None) or refusal
+    lack = next(_missing(link), None) or refusal
     if lack is None:
         return TimeStamps("adapter")
     return TimeStamps(why_host=f"{lack}, -j adapter turns it on" if lack == OFF else lack)
 
 
-def refused(options: RecordOptions, lack: str) -> UsageError:
-    """The NIC's times are asked for, and something lacks."""
+def time_stamps_refused(options: RecordOptions, lack: str) -> UsageError:
+    """The error for required time stamps of the NIC that are not available."""
     return UsageError(f"-j {options.time_stamp_type}: {lack}; use -j host")
 
 
-def _always_lacks(link: Link) -> Iterator[str]:
-    """What no setting of the NIC would mend."""
+def _permanently_missing(link: Link) -> Iterator[str]:
+    """What is missing and can't be fixed by a NIC setting."""
     if not net.rx_metadata(link.index) & RX_TIMESTAMP:
         driver = link.driver or f"the driver of {link.name}"
-        yield f"{driver} tells programs no receive time on Linux {os.uname().release}"
+        yield f"{driver} reports no receive time to XDP programs on Linux {os.uname().release}"
     try:
         clock = HardwareClock(link.name)
     except XdpcapError as exc:
@@ -149,8 +151,8 @@ def _always_lacks(link: Link) -> Iterator[str]:
         clock.close()
 
 
-def _lacks(link: Link) -> Iterator[str]:
-    """What lacks as the NIC is set now."""
-    yield from _always_lacks(link)
+def _missing(link: Link) -> Iterator[str]:
+    """What is missing with the NIC's current settings."""
+    yield from _permanently_missing(link)
     if not net.stamps_everything(link.name):
         yield OFF

@@ -1,11 +1,12 @@
-"""A program of the user's own in place of ours: what it is, and what it leaves to user space.
+"""Examine a user's own XDP program (--bpf) before it is loaded.
 
-docs/custom-programs.md has what such a program must and may do.  Nothing here loads it.
+docs/custom-programs.md specifies such programs.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from xdpcap.errors import UsageError
 from xdpcap.host import kernel
@@ -17,8 +18,8 @@ from xdpcap.programs.object_file import examine
 log = logging.getLogger(__name__)
 
 
-def own_variant(options: RecordOptions, interface: str) -> Variant | None:
-    """The user's program for an interface, examined; None where ours is wanted.
+def user_variant(options: RecordOptions, interface: str) -> Variant | None:
+    """The user's program for an interface, examined; None if there is none.
 
     Raises UsageError for an object that can't feed a recording.
     """
@@ -29,22 +30,20 @@ def own_variant(options: RecordOptions, interface: str) -> Variant | None:
 def _examined(file: ProgramFile) -> Variant:
     found = examine(file.path, file.name)
     if found.foreign_counters:
-        log.info(
-            "%s: its map `counters` holds no struct xdpcap_counters and is left alone", file.path
-        )
-    # Where sockets take no packets of several buffers, the driver is not to give any.
+        log.info("%s: its map `counters` holds no struct xdpcap_counters and is ignored", file.path)
+    # Where sockets don't support multi-buffer packets, the driver must not deliver any.
     multi_buffer = found.frags and kernel.has_multi_buffer()
     return Variant(file.path, found.clock, multi_buffer, program=found.name, foreign=True)
 
 
-def as_a_member(own: Variant, multi_buffer: bool) -> Variant:
-    """The user's program as a member of a dispatcher that takes packets of several buffers or not.
+def as_member(program: Variant, multi_buffer: bool) -> Variant:
+    """The user's program as a member of a dispatcher; `multi_buffer`: that supports multi-buffer.
 
-    Raises UsageError where it would take that from all the others.
+    Raises UsageError where the program would disable multi-buffer for the other members.
     """
-    if multi_buffer and not own.multi_buffer:
+    if multi_buffer and not program.multi_buffer:
         raise UsageError(
-            f"libxdp's dispatcher takes packets of several buffers and {own.program} does not; "
+            f"libxdp's dispatcher accepts multi-buffer packets and {program.program} does not; "
             'put it into SEC("xdp.frags") (Linux 6.6), or unload the others first'
         )
-    return Variant(own.path, own.clock, multi_buffer, program=own.program, foreign=True)
+    return replace(program, multi_buffer=multi_buffer)

@@ -34,7 +34,7 @@ from xdpcap.options.frame_sizes import (
 from xdpcap.options.record import RecordOptions
 from xdpcap.options.units import KIB, format_bytes
 from xdpcap.packets.filter import PacketFilter
-from xdpcap.programs.attach import FINAL, attach_best
+from xdpcap.programs.attach import FATAL_ERRNOS, attach_best
 from xdpcap.programs.builds import Variant
 from xdpcap.programs.dead_man import DeadMan
 from xdpcap.programs.metadata import Metadata
@@ -49,7 +49,7 @@ from xdpcap.rings.xsk import Xsk
 log = logging.getLogger(__name__)
 
 # Errors of a bind that no other mode would cure.
-_FINAL_BIND = {*FINAL, errno.ENOMEM}
+_FINAL_BIND = {*FATAL_ERRNOS, errno.ENOMEM}
 # Descriptors of the completion ring; recording sends nothing, the kernel wants one.
 COMPLETION_SIZE = 64
 
@@ -320,7 +320,7 @@ class Attachment:
     def _count_verdicts(self, row: QueueAccount) -> None:
         """Fill in what the program did with a queue's packets."""
         row.attach_mode = self.attach_mode
-        if not self.program.counts:
+        if not self.program.has_counters:
             # A user's program without our counters: what it redirected came, or was lost then;
             # what it passed or dropped nobody has counted.  `received` was read before the losses.
             row.redirected = row.received + row.beyond_limit + row.rx_dropped + row.rx_ring_full
@@ -340,7 +340,7 @@ class Attachment:
 
     def uncovered(self) -> int:
         """Packets of queues without a socket, which went to the kernel stack; 0 if not counted."""
-        counts = self.program.verdicts() if self.program.counts else []
+        counts = self.program.verdicts() if self.program.has_counters else []
         return sum(v.passed for q, v in enumerate(counts) if q not in self.queues)
 
     def close(self) -> None:

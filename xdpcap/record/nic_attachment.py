@@ -12,7 +12,7 @@ from xdpcap.errors import KernelError, UsageError
 from xdpcap.host import kernel
 from xdpcap.net import Link
 from xdpcap.options.record import RecordOptions
-from xdpcap.programs.builds import Variant, nic
+from xdpcap.programs.builds import Variant, nic_variant
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.nic_program import NicProgram
 from xdpcap.record.ledger import QueueAccount
@@ -32,7 +32,7 @@ class NicAttachment(MirrorAttachment):
         super().__init__(options, link, (0,), 1)
 
     def _attach(self) -> tuple[NicProgram, Variant, Metadata]:
-        variant = nic()
+        variant = nic_variant()
         try:
             program = NicProgram(variant.path, device=self.link.index, name=variant.program)
             try:

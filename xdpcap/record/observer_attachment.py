@@ -6,7 +6,7 @@ Owner: the session, as of an `Attachment`.  Frees: close().
 from __future__ import annotations
 
 from xdpcap.host import kernel
-from xdpcap.programs.builds import Variant, observer
+from xdpcap.programs.builds import Variant, observer_variant
 from xdpcap.programs.metadata import Metadata
 from xdpcap.programs.observer import Observer
 from xdpcap.record.mirror_attachment import MirrorAttachment
@@ -15,11 +15,11 @@ from xdpcap.record.mirror_attachment import MirrorAttachment
 class ObserverAttachment(MirrorAttachment):
     """As a `MirrorAttachment`, with copies made before or after a program that is there already."""
 
-    # It has of a Program what an attachment uses of it.
+    # It has the attributes of a Program that an attachment uses.
     program: Observer  # type: ignore[assignment]
 
     def _attach(self) -> tuple[Observer, Variant, Metadata]:  # type: ignore[override]
-        options, variant = self._options, observer()
+        options, variant = self._options, observer_variant()
         kernel.require((5, 6), "--xdp-hook")
         assert options.xdp_hook is not None
         program = Observer(

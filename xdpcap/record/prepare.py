@@ -15,7 +15,7 @@ from xdpcap.net.offloads import OffloadFixes
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import PacketFilter
-from xdpcap.programs.timestamp_source import refused, stamping_change
+from xdpcap.programs.timestamp_source import stamping_change, time_stamps_refused
 
 
 def admitted(options: RecordOptions, name: str, packet_filter: PacketFilter | None) -> net.Link:
@@ -50,7 +50,7 @@ def prepare(options: RecordOptions, links: Sequence[net.Link], guardian: Guardia
         try:
             guardian.make(change)
         except XdpcapError as exc:
-            raise refused(options, str(exc)) from None
+            raise time_stamps_refused(options, str(exc)) from None
 
 
 def _spoilers(options: RecordOptions, links: Sequence[net.Link]) -> list[net.Spoiler]:

@@ -20,7 +20,7 @@ from xdpcap.net import netns
 from xdpcap.net.guardian import Guardian
 from xdpcap.options.record import RecordOptions
 from xdpcap.packets.filter import OLDEST_KERNEL, PacketFilter
-from xdpcap.programs.dead_man import RENEWALS
+from xdpcap.programs.dead_man import RENEWALS_PER_TIMEOUT
 from xdpcap.record.attachment import Attachment, require_memory
 from xdpcap.record.capture import SharedLimit
 from xdpcap.record.interface import InterfaceRecorder
@@ -250,7 +250,7 @@ class Session:
         now = time.monotonic()
         due = [last_tick + self._options.stats_interval_s - now]
         if self._options.dead_man_s is not None:
-            due.append(self._options.dead_man_s / RENEWALS)
+            due.append(self._options.dead_man_s / RENEWALS_PER_TIMEOUT)
         if self._options.duration_s is not None:
             due.append(begun + self._options.duration_s - now)
         if clock is not None:
@@ -359,7 +359,7 @@ class Session:
         """Say how many packets came without the metadata that could have been before them."""
         variant = recorder.attachment.variant
         count = sum(worker.stamped_by_worker for worker in recorder.workers)
-        if not count or not variant.stamps:
+        if not count or not variant.writes_time:
             return
         why = "the driver has no room before the packet"
         if variant.foreign:

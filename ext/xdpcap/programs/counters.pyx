@@ -1,7 +1,7 @@
-"""The counters that a program keeps, read by whoever has their map: its process or another.
+"""Read an XDP program's counters map, in the recorder's process or another.
 
-Purpose: what needs a map and no program, so that a recording can be looked at from outside.
-Owner: whichever thread calls; nothing here is kept.
+Purpose: functions that need a map's descriptor or a program's id, but no `Program`.
+Owner: the calling thread; there is no state.
 Frees: its own descriptors, before it returns.
 
 Source relied on: kernel/bpf/arraymap.c, bpf_percpu_array_copy(); kernel/bpf/inode.c;
@@ -30,13 +30,13 @@ VERDICTS = ("redirected", "passed", "dropped", "filtered", "sampled_out", "mirro
             "ring_lost")
 Verdicts = namedtuple("Verdicts", [*VERDICTS, *(f"{name}_bytes" for name in VERDICTS)],
                       defaults=[0] * (2 * len(VERDICTS)))
-Verdicts.__doc__ = "What the program did with a queue's packets: packets, then bytes."
+Verdicts.__doc__ = "Counts of a queue's packets by verdict: packets, then bytes."
 
 
 def bind_rings(int rings_fd, int bound_fd, uint32_t queue, ring not None):
-    """Have a program copy a queue's packets into the rings of a `CopyRing` (mirror mode).
+    """Make a program copy a queue's packets into the rings of a `CopyRing` (mirror mode).
 
-    `bound_fd` is the map that says so where the rings can't be asked for, or -1.
+    `bound_fd` is the map of bound queues, for programs that can't check the rings, or -1.
     """
     cdef uint32_t yes = 1, index
     cdef int fd
@@ -49,7 +49,7 @@ def bind_rings(int rings_fd, int bound_fd, uint32_t queue, ring not None):
 
 
 def read_verdicts(int fd, uint32_t queue_count):
-    """The counters map behind `fd`: a `Verdicts` per queue, summed over the CPUs."""
+    """Read the counters map `fd`: a `Verdicts` per queue, summed over the CPUs."""
     cdef int cpu_count = possible_cpu_count()
     cdef size_t words = 2 * XDPCAP_VERDICTS
     cdef uint64_t *values
@@ -79,14 +79,14 @@ def read_verdicts(int fd, uint32_t queue_count):
 # -- pins -----------------------------------------------------------------------------------
 
 def pin(int fd, str path not None):
-    """Give a map a name in a BPF file system, which keeps it until the name is removed."""
+    """Pin a map in a BPF file system, which keeps it until the path is removed."""
     err = bpf_obj_pin(fd, os.fsencode(path))
     if err:
         raise KernelError(f"bpf_obj_pin({path})", err)
 
 
 def read_pinned_verdicts(str path not None):
-    """The counters pinned at `path`: a `Verdicts` per queue of the device.
+    """Read the counters pinned at `path`: a `Verdicts` per queue of the device.
 
     Raises KernelError, and XdpcapError for a map of another layout.
     """
@@ -102,7 +102,7 @@ def read_pinned_verdicts(str path not None):
         if err:
             raise KernelError(f"bpf_obj_get_info_by_fd({path})", err)
         if info.type != BPF_MAP_TYPE_PERCPU_ARRAY or info.value_size != sizeof(xdpcap_counters):
-            raise XdpcapError(f"{path} holds the counters of another version of xdpcap; ask that one")
+            raise XdpcapError(f"{path} holds the counters of another version of xdpcap; use that one")
         return read_verdicts(fd, info.max_entries)
     finally:
         close_fd(fd)
@@ -111,7 +111,7 @@ def read_pinned_verdicts(str path not None):
 # -- programs -------------------------------------------------------------------------------
 
 def program_id(int fd):
-    """The id of the program behind a descriptor; raises KernelError."""
+    """The id of a program, by its descriptor; raises KernelError."""
     cdef bpf_prog_info info
     cdef uint32_t size = sizeof(info)
     memset(&info, 0, sizeof(info))
@@ -122,7 +122,7 @@ def program_id(int fd):
 
 
 def load_time_ns(uint32_t prog_id):
-    """When the program of an id was loaded, since boot: ids are given anew; 0 for none."""
+    """The load time of a program since boot, which tells reused ids apart; 0 for no program."""
     cdef bpf_prog_info info
     cdef uint32_t size = sizeof(info)
     cdef int fd = bpf_prog_get_fd_by_id(prog_id)
@@ -135,7 +135,7 @@ def load_time_ns(uint32_t prog_id):
 
 
 def is_loaded(uint32_t prog_id):
-    """Whether the kernel has a program of this id; True as well when it is not to be asked."""
+    """Whether the kernel has a program of this id; also True without permission to query it."""
     cdef int fd = bpf_prog_get_fd_by_id(prog_id)
     if fd >= 0:
         close_fd(fd)

@@ -1,11 +1,11 @@
-"""libxdp's dispatcher: see who is in it, join it, leave it.
+"""libxdp's dispatcher: list its members, join it, leave it.
 
-Purpose: everything the project does with libxdp's programs.  The dispatcher is one XDP
-program that calls up to ten others, each put in place of a stub of it (freplace); for
-every change libxdp builds a new dispatcher with all members and swaps the two.
-Owner: the control thread; leave() also a process of its own, as it takes nothing but ids.
-Frees: detach() and close().  libxdp pins what it attaches in bpffs, so a member outlives
-its process; xdpcap/programs/dispatcher.py sees to that.
+Purpose: all use of libxdp's programs.  The dispatcher is one XDP program that calls up to
+ten others, each of which replaces one of its stubs (freplace); for every change libxdp
+builds a new dispatcher with all members and swaps the two.
+Owner: the control thread; leave() needs only ids, so the guardian process calls it too.
+Frees: detach() and close().  libxdp pins the programs that it attaches in bpffs, so a member
+outlives its process; programs.dispatcher removes it.
 
 Source relied on: libxdp 1.3.1, lib/libxdp/libxdp.c and its README, "The
 dispatcher"; kernel/bpf/verifier.c, bpf_check_attach_target().
@@ -31,18 +31,18 @@ from xdpcap.host.open_descriptors import Leaks
 from xdpcap.errors import KernelError, UsageError
 
 
-cdef extern from "said.h":
-    char *xdpcap_said
-    int xdpcap_listen(...)
+cdef extern from "library_log.h":
+    char *xdpcap_library_log
+    int xdpcap_log_message(...)
 
 DISPATCHER_NAME = b"xdp_dispatcher"
-# libxdp's own AF_XDP program has this priority, and 50 is the default (prog_dispatcher.h):
-# a recording sees what arrives, and what wants to be before it takes a lower number.
+# The priority of libxdp's own AF_XDP program; 50 is the default (prog_dispatcher.h).  Programs
+# that should run before the recording take a lower number.
 RUN_PRIORITY = 20
 
-# How often and after what time a change is tried again that another process got in the way of.
+# Retries, and the delay between them, when another process changes the dispatcher too.
 TRIES = 20
-TRY_AGAIN_S = 0.02
+RETRY_DELAY_S = 0.02
 
 MODES = {"native": XDP_MODE_NATIVE, "generic": XDP_MODE_SKB}
 MODE_NAMES = {XDP_MODE_NATIVE: "native", XDP_MODE_SKB: "generic", XDP_MODE_HW: "offload"}
@@ -52,31 +52,31 @@ Member.__doc__ = "A program in a dispatcher; those of lower priority run first."
 
 Dispatcher = namedtuple("Dispatcher", "prog_id mode multi_buffer members")
 Dispatcher.__doc__ = """The dispatcher of an interface: its program id, its attach mode
-("native", "generic"), whether it takes packets of several buffers, its `Member`s in the
-order in which they run."""
+("native", "generic"), whether it supports multi-buffer packets, its `Member`s in the order in
+which they run."""
 
-libxdp_set_print(<void *>xdpcap_listen)
+libxdp_set_print(<void *>xdpcap_log_message)
 
 
-def _last_words():
-    """What libxdp has said since it was asked last, on one line."""
-    said = xdpcap_said.decode("utf-8", "replace")
-    xdpcap_said[0] = 0
-    return " | ".join(line.strip() for line in said.splitlines() if line.strip())
+def _library_messages():
+    """libxdp's log messages since the last call, on one line."""
+    text = xdpcap_library_log.decode("utf-8", "replace")
+    xdpcap_library_log[0] = 0
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 cdef object _hint(str known):
-    words = _last_words()
-    return known or (f"libxdp said: {words}" if words else "")
+    messages = _library_messages()
+    return known or (f"libxdp: {messages}" if messages else "")
 
 
-# -- looking --------------------------------------------------------------------------------
+# -- listing --------------------------------------------------------------------------------
 
 def find(int ifindex):
     """The libxdp dispatcher on an interface as `Dispatcher`; None when there is none.
 
-    A single program, even one of this name, is no dispatcher.  Raises KernelError, and
-    UsageError for one that can't be read.
+    A single program of this name is no dispatcher.  Raises KernelError, and UsageError for a
+    dispatcher that can't be read.
     """
     cdef xdp_multiprog *mp
     other = attached_program(ifindex)
@@ -88,12 +88,13 @@ def find(int ifindex):
         return None
     try:
         if xdp_multiprog__is_legacy(mp):
-            words = _last_words()
-            if not words:
+            messages = _library_messages()
+            if not messages:
                 return None
             raise UsageError(
                 f"the program xdp_dispatcher (id {other.prog_id}) is attached and libxdp can't read "
-                f"its members ({words}); they are pinned in bpffs, `mount -t bpf bpf /sys/fs/bpf`")
+                f"its members ({messages}); they are pinned in bpffs, "
+                "`mount -t bpf bpf /sys/fs/bpf`")
         return Dispatcher(
             xdp_program__id(xdp_multiprog__main_prog(mp)),
             MODE_NAMES.get(xdp_multiprog__attach_mode(mp), "?"),
@@ -106,12 +107,12 @@ def find(int ifindex):
 cdef xdp_multiprog *_open(int ifindex, leaks) except? NULL:
     """The programs on an interface, NULL when there are none.
 
-    While another process swaps dispatchers, the pins of the old one are gone and it looks
-    like a single program, until one looks again.
+    Retries while another process swaps dispatchers: the pins of the old one are gone then, so
+    that it looks like a single program.
     """
     cdef xdp_multiprog *mp
     for attempt in range(TRIES):
-        _last_words()
+        _library_messages()
         mp = xdp_multiprog__get_from_ifindex(ifindex)
         err = libxdp_get_error(mp)
         if err in (-_errno.ENOENT, -_errno.ENODEV):
@@ -120,11 +121,11 @@ cdef xdp_multiprog *_open(int ifindex, leaks) except? NULL:
             raise KernelError(f"xdp_multiprog__get_from_ifindex({ifindex})", err, _hint(""))
         main = xdp_multiprog__main_prog(mp)
         leaks.named([xdp_program__id(main), *(member.prog_id for member in _members(mp))])
-        unread = xdp_multiprog__is_legacy(mp) and xdp_program__name(main) == DISPATCHER_NAME
-        if not unread or attempt == TRIES - 1:
+        unpinned = xdp_multiprog__is_legacy(mp) and xdp_program__name(main) == DISPATCHER_NAME
+        if not unpinned or attempt == TRIES - 1:
             return mp
         xdp_multiprog__close(mp)
-        sleep(TRY_AGAIN_S)
+        sleep(RETRY_DELAY_S)
 
 
 cdef list _members(xdp_multiprog *mp):
@@ -154,8 +155,8 @@ cdef xdp_program *_member(xdp_multiprog *mp, uint32_t prog_id) noexcept:
 def freplace_errno(str path not None, uint32_t dispatcher_id, str name="xdpcap_record"):
     """0 when this kernel loads `path` as an extension of that dispatcher, else the errno.
 
-    Nothing is attached.  Without this question libxdp would try to do without a
-    dispatcher, and the answer would be that the interface is taken.
+    Nothing is attached.  Without this check libxdp would fall back to attaching without a
+    dispatcher, and report that the interface has a program already.
     """
     cdef bpf_object *object = bpf_object__open_file(path.encode(), NULL)
     cdef bpf_program *program
@@ -183,18 +184,18 @@ def freplace_errno(str path not None, uint32_t dispatcher_id, str name="xdpcap_r
 # -- leaving --------------------------------------------------------------------------------
 
 def leave(int ifindex, uint32_t prog_id):
-    """Take one program out of an interface's dispatcher; the others go on running.
+    """Remove one program from an interface's dispatcher; the others keep running.
 
-    The dispatcher goes with its last member.  Returns False when the program was not
-    there.  Raises KernelError.
+    The dispatcher is detached with its last member.  Returns False when the program was not a
+    member.  Raises KernelError.
     """
     cdef int err = 0
     for _ in range(TRIES):
         err = _leave(ifindex, prog_id)
         if err not in (-_errno.ENOENT, -_errno.EBUSY):
             break
-        # Another process has swapped dispatchers meanwhile.
-        sleep(TRY_AGAIN_S)
+        # Another process swapped dispatchers meanwhile.
+        sleep(RETRY_DELAY_S)
     if err < 0:
         raise KernelError(f"xdp_program__detach(id {prog_id}, ifindex {ifindex})", err,
                           _hint(_leave_hint(-err)))
@@ -202,7 +203,7 @@ def leave(int ifindex, uint32_t prog_id):
 
 
 cdef int _leave(int ifindex, uint32_t prog_id) except? -1:
-    """1 when it has left, 0 when it was not there, else -errno."""
+    """1 when the program was removed, 0 when it was not a member, else -errno."""
     cdef xdp_multiprog *mp
     cdef xdp_program *prog
     cdef xdp_attach_mode mode
@@ -226,8 +227,8 @@ cdef int _leave(int ifindex, uint32_t prog_id) except? -1:
 
 cdef str _leave_hint(int number):
     return {
-        _errno.EPERM: "needs root, as libxdp looks programs up by id",
-        _errno.EACCES: "needs root, as the members are pinned for root alone",
+        _errno.EPERM: "needs root, as libxdp looks up programs by id",
+        _errno.EACCES: "needs root, as only root can read the members' pins",
     }.get(number, "")
 
 
@@ -248,11 +249,11 @@ def pinned_id(str path not None):
 
 @cython.no_gc_clear
 cdef class DispatchedProgram(Program):
-    """A recording program that is one of several under libxdp's dispatcher.
+    """A recording program that is a member of libxdp's dispatcher.
 
-    Parameters and use as for `Program`, but the kernel sees it only in attach(): as an
-    extension it is loaded for the dispatcher that it joins.  Programs after it are
-    called for the packets that it passes, which are those of queues without a socket.
+    Parameters and use as for `Program`, but it is loaded only in attach(): an extension is
+    loaded for the dispatcher that it joins.  Members after it run for the packets that it
+    passes, which are those of queues without a socket.
     """
 
     cdef xdp_program *member
@@ -264,8 +265,8 @@ cdef class DispatchedProgram(Program):
         cdef int action
         name = bpf_program__name(self.program)
         if bpf_object__btf(self.object) == NULL:
-            raise UsageError(f"{self.path} has no BTF, which libxdp's dispatcher wants of its "
-                             "members; compile it with -g")
+            raise UsageError(f"{self.path} has no BTF, which members of libxdp's dispatcher "
+                             "need; compile it with -g")
         memset(&opts, 0, sizeof(opts))
         opts.sz = sizeof(opts)
         opts.obj = self.object
@@ -274,7 +275,7 @@ cdef class DispatchedProgram(Program):
         if self.member == NULL:
             raise KernelError(f"xdp_program__create({self.path})", errno, _hint(""))
         if self.foreign:
-            return  # libxdp has read its XDP_RUN_CONFIG, or has defaults
+            return  # libxdp uses its XDP_RUN_CONFIG, or defaults
         xdp_program__set_run_prio(self.member, RUN_PRIORITY)
         for action in (XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX, XDP_REDIRECT):
             xdp_program__set_chain_call_enabled(self.member, action, action == XDP_PASS)
@@ -283,25 +284,24 @@ cdef class DispatchedProgram(Program):
                object priority=None):
         """Join the dispatcher, which is attached in `mode` ("native", "generic").
 
-        `multi_buffer`: declare the program fit for packets of several buffers; the
-        dispatcher is as fit as all its members.  `priority`: its place among them, None for
-        the program's own.  `link` means nothing here.  May be called once; raises
-        KernelError with the dispatcher as it was.
+        `multi_buffer`: declare multi-buffer support; the dispatcher has it if all members
+        have.  `priority`: its place among them, None for the program's own.  `link` is
+        ignored.  May be called once; raises KernelError and leaves the dispatcher unchanged.
         """
         cdef int err
-        cdef xdp_attach_mode how = MODES[mode]
+        cdef xdp_attach_mode attach_mode = MODES[mode]
         self._check_open()
         if self.log != NULL or self.fd >= 0:
             raise ValueError("attach() may be called once")
-        self._listen()
+        self._set_log_buffers()
         if priority is not None:
             xdp_program__set_run_prio(self.member, priority)
         xdp_program__set_xdp_frags_support(self.member, multi_buffer)
         for _ in range(TRIES):
-            err = self._join(ifindex, how)
+            err = self._join(ifindex, attach_mode)
             if err != -_errno.EBUSY:
                 break
-            sleep(TRY_AGAIN_S)
+            sleep(RETRY_DELAY_S)
         if err and bpf_program__fd(self.program) < 0 and self.log[0]:
             raise self._load_error(err)
         if err:
@@ -314,7 +314,7 @@ cdef class DispatchedProgram(Program):
 
     @property
     def priority(self):
-        """Its place among the members: those of lower priority run first."""
+        """The program's priority: members of lower priority run first."""
         self._check_open()
         return xdp_program__run_prio(self.member)
 
@@ -324,7 +324,7 @@ cdef class DispatchedProgram(Program):
         present = find(ifindex)
         if present is not None:
             leaks.named([present.prog_id, *(member.prog_id for member in present.members)])
-        _last_words()
+        _library_messages()
         self.joining = True
         with nogil:
             err = xdp_program__attach(self.member, ifindex, mode, 0)
@@ -333,7 +333,7 @@ cdef class DispatchedProgram(Program):
         return err
 
     def detach(self):
-        """Leave the dispatcher; returns False when the program was not in it any more.
+        """Leave the dispatcher; returns False when the program was no longer a member.
 
         Safe to call again.  Raises KernelError.
         """
@@ -343,7 +343,7 @@ cdef class DispatchedProgram(Program):
         return leave(self.ifindex, self.prog_id)
 
     def forget(self):
-        """Take it that another process has taken the program out."""
+        """Treat the program as removed; another process has removed it."""
         self.attach_mode = None
 
     def close(self):
@@ -365,9 +365,9 @@ cdef class DispatchedProgram(Program):
 
 cdef str _join_hint(int number, str mode):
     if number == _errno.EBUSY:
-        return ""  # libxdp's words tell which of several reasons
+        return ""  # libxdp's log message gives the reason
     return {
-        _errno.E2BIG: "it has its ten members already; `xdp-loader unload` one",
-        _errno.ERANGE: "the MTU is too large for it with us in it; packets of several buffers "
-                       "need Linux 6.6 and members that all take them",
+        _errno.E2BIG: "it already has ten members, the maximum; `xdp-loader unload` one",
+        _errno.ERANGE: "with this program in it the MTU is too large; multi-buffer packets need "
+                       "Linux 6.6 and support in all members",
     }.get(number) or attach_hint(number, mode)

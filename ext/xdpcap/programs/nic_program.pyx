@@ -1,7 +1,7 @@
-"""A program that the NIC runs itself, and that copies each packet to the host.
+"""An XDP program that the NIC runs (offload), and that copies each packet to the host.
 
-Purpose: load bpf/nic.bpf.c for a device with maps that lie on the device, attach it, tell how
-many packets it has copied.  AF_XDP can't be fed from such a program.
+Purpose: load bpf/nic.bpf.c for a device, with its maps on the device, attach it, and count
+the packets that it copied.  AF_XDP sockets can't receive from such a program.
 Owner: the control thread.
 Frees: as a `Program`.
 
@@ -18,16 +18,16 @@ from xdpcap.clib.libbpf cimport *
 
 from xdpcap.errors import KernelError
 
-# A perf sample has no room for more: XDPCAP_COPY_MAX of xdpcap_abi.h for perf rings.
+# The limit of a perf sample: XDPCAP_COPY_MAX of xdpcap_abi.h for perf rings.
 COPY_MAX = 65000
 PROGRAM = "xdpcap_look"
 
 
 cdef class NicProgram(Program):
-    """As a `Program`, of bpf/nic.bpf.c: `device` runs it, or 0 for this machine's CPU.
+    """A `Program` of bpf/nic.bpf.c, run by `device`, or by the host's CPUs if that is 0.
 
-    It has one set of rings, for `bind_ring()` with queue 0: the packets of all queues come
-    through them, in a ring for each CPU, and are stamped there.
+    It has one set of rings, for `bind_ring()` with queue 0: one ring per CPU, shared by the
+    packets of all queues, which are stamped there.
     """
 
     def _bind_to(self, uint32_t device):
@@ -37,23 +37,23 @@ cdef class NicProgram(Program):
             each = bpf_object__next_map(self.object, each)
             if each == NULL:
                 return
-            # The one kind that stays with the host.
+            # The only type of map that stays on the host.
             if bpf_map__type(each) != BPF_MAP_TYPE_PERF_EVENT_ARRAY:
                 bpf_map__set_ifindex(each, device)
 
     def set_snaplen(self, uint32_t snaplen):
-        """Have no more than so many bytes of a packet copied; 0 for all that fit."""
-        cdef uint32_t only = 0, most = min(snaplen or COPY_MAX, COPY_MAX)
+        """Limit the bytes copied of each packet; 0 for the maximum."""
+        cdef uint32_t key = 0, limit = min(snaplen or COPY_MAX, COPY_MAX)
         self._check_open()
-        if bpf_map_update_elem(self._map_fd("snaplen"), &only, &most, BPF_ANY):
+        if bpf_map_update_elem(self._map_fd("snaplen"), &key, &limit, BPF_ANY):
             raise KernelError("bpf_map_update_elem(snaplen)", errno)
 
     @property
     def copied_count(self):
-        """Packets that it has copied, whether or not the copies found room in a ring."""
-        cdef uint32_t only = 0
+        """Packets copied, including copies that found their ring full."""
+        cdef uint32_t key = 0
         cdef xdpcap_count count
         self._check_open()
-        if bpf_map_lookup_elem(self._map_fd("copied"), &only, &count):
+        if bpf_map_lookup_elem(self._map_fd("copied"), &key, &count):
             raise KernelError("bpf_map_lookup_elem(copied)", errno)
         return count.packets

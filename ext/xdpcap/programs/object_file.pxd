@@ -8,4 +8,4 @@ cdef bpf_program *find_program(bpf_object *object, str path, str name) except NU
 cdef bpf_map *find_xsks_map(bpf_object *object, str path, bint foreign) except? NULL
 cdef bpf_map *find_counters(bpf_object *object) noexcept
 cdef str clock_of(bpf_object *object, str path)
-cdef bint takes_frags(bpf_program *program) except -1
+cdef bint supports_frags(bpf_program *program) except -1

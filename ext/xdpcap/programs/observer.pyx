@@ -1,7 +1,7 @@
-"""Looking over another XDP program's shoulder: what it is given, and what it decides.
+"""Trace another XDP program: its input packets and its verdicts (fentry/fexit).
 
-Purpose: attach bpf/observe.bpf.c to the entry or the exit of a program that is loaded
-already, and leave that program as it is.
+Purpose: attach bpf/observe.bpf.c to the entry or the exit of a loaded program, which stays
+unchanged.
 Owner: the control thread.
 Frees: detach() and close(); the link also goes away with the process.
 
@@ -23,7 +23,7 @@ import errno as _errno
 import os
 from collections import namedtuple
 
-from xdpcap.programs.object_file import CLOCKS, last_words
+from xdpcap.programs.object_file import CLOCKS, library_messages
 from xdpcap.programs.counters import bind_rings, read_verdicts
 from xdpcap.errors import KernelError, UsageError, XdpcapError
 from xdpcap.host.kernel import possible_cpu_count
@@ -33,8 +33,8 @@ cdef extern from *:
     """
     #include <linux/bpf.h>
     #include <string.h>
-    /* Type, BTF and the main function of a program: what there is to attach to. */
-    static int xdpcap_prog_facts(int fd, struct bpf_func_info *first, __u32 *type, __u32 *btf_id)
+    /* The type, the BTF id and the main function of a program, which are needed to attach. */
+    static int xdpcap_prog_info(int fd, struct bpf_func_info *first, __u32 *type, __u32 *btf_id)
     {
         struct bpf_prog_info info;
         __u32 size = sizeof(info);
@@ -50,14 +50,14 @@ cdef extern from *:
         return info.nr_func_info;
     }
     """
-    int prog_facts "xdpcap_prog_facts"(int fd, bpf_func_info *first, uint32_t *type,
-                                       uint32_t *btf_id) nogil
+    int prog_info "xdpcap_prog_info"(int fd, bpf_func_info *first, uint32_t *type,
+                                     uint32_t *btf_id) nogil
 
 LOG_BYTES = 1 << 20
 FUNCTIONS = {"entry": "xdpcap_entry", "exit": "xdpcap_exit"}
 
 Observed = namedtuple("Observed", "prog_id name")
-Observed.__doc__ = "The program that is looked at: its id, and its main function's name."
+Observed.__doc__ = "The traced program: its id, and its main function's name."
 
 
 cdef int _open(uint32_t prog_id) except -1:
@@ -71,20 +71,20 @@ cdef int _open(uint32_t prog_id) except -1:
 
 
 cdef str _main_function(int fd, uint32_t prog_id):
-    """The name of the program's main function; the one in the program itself is cut short."""
+    """The full name of the program's main function; bpf_prog_info truncates it."""
     cdef bpf_func_info first
     cdef uint32_t kind = 0, btf_id = 0
     cdef const btf_type *function
     cdef btf *types
     memset(&first, 0, sizeof(first))
-    if prog_facts(fd, &first, &kind, &btf_id) < 0:
+    if prog_info(fd, &first, &kind, &btf_id) < 0:
         raise KernelError(f"bpf_obj_get_info_by_fd(program {prog_id})", errno)
     if kind not in (BPF_PROG_TYPE_XDP, BPF_PROG_TYPE_EXT):
-        raise UsageError(f"--xdp-hook {prog_id}: this is no XDP program; "
+        raise UsageError(f"--xdp-hook {prog_id}: this is not an XDP program; "
                          "`bpftool prog show type xdp` lists them")
     types = btf__load_from_kernel_by_id(btf_id) if btf_id else NULL
     if types == NULL:
-        raise UsageError(f"--xdp-hook {prog_id}: the program has no BTF to attach by; "
+        raise UsageError(f"--xdp-hook {prog_id}: the program has no BTF, which attaching needs; "
                          "compile it with `clang -g`")
     try:
         function = btf__type_by_id(types, first.type_id)
@@ -97,7 +97,7 @@ cdef str _main_function(int fd, uint32_t prog_id):
 
 @cython.no_gc_clear
 cdef class Observer:
-    """Copies into rings of what an XDP program gets (`at` "entry") or lets go ("exit").
+    """Copies an XDP program's input (`at` "entry") or output packets ("exit") into rings.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ cdef class Observer:
     prog_id : int
         The observed program, an XDP program with BTF (`bpftool prog show`).
     ifindex, queue_count : int
-        Only its packets from this interface are copied; receive queues of the interface.
+        The interface whose packets are copied; its number of receive queues.
     clock, snaplen : str, int
-        What stamps the packets, "monotonic" or "tai"; bytes copied of each, 0 for all.
+        The clock that stamps the packets, "monotonic" or "tai"; bytes copied of each, 0 for all.
     whole_length : bool
-        The kernel tells the length of a packet of several buffers (5.18).
+        The kernel reports the length of a multi-buffer packet (5.18).
 
     Raises UsageError for a program that can't be observed, KernelError when the kernel
-    refuses, and has nothing attached then.
+    refuses; then nothing is attached.
     """
 
     cdef bpf_object *object
@@ -138,14 +138,14 @@ cdef class Observer:
             self.observed = Observed(prog_id, _main_function(target, prog_id))
             self.object = bpf_object__open_file(os.fsencode(path), NULL)
             if self.object == NULL:
-                raise XdpcapError(f"{path} is not a whole eBPF object (libbpf error {errno}); "
-                                  "`make setup` builds it anew")
-            self._choose(FUNCTIONS[at], target)
+                raise XdpcapError(f"{path} is not a complete eBPF object (libbpf error {errno}); "
+                                  "`make setup` rebuilds it")
+            self._select_program(FUNCTIONS[at], target)
             for name, entries in (("counters", queue_count), ("bound", queue_count),
                                   ("rings_map", queue_count * possible_cpu_count())):
                 bpf_map__set_max_entries(self._map(name), entries)
-            self._set_up(CLOCKS[clock], snaplen, ifindex, whole_length)
-            # libbpf has the target's number only: it must be open until then.
+            self._write_settings(CLOCKS[clock], snaplen, ifindex, whole_length)
+            # libbpf keeps only the target's number: it must stay open until the load.
             self._load()
         finally:
             close_fd(target)
@@ -157,21 +157,22 @@ cdef class Observer:
             raise XdpcapError(f"the observing program has no map {name}; `make setup` builds it anew")
         return found
 
-    def _choose(self, str name, int target):
-        """Load one of the object's two programs, for the observed one."""
+    def _select_program(self, str name, int target):
+        """Select one of the object's two programs for loading, with its attach target."""
         cdef bpf_program *program = bpf_object__next_program(self.object, NULL)
         while program != NULL:
-            chosen = bpf_program__name(program).decode() == name
-            bpf_program__set_autoload(program, chosen)
-            if chosen:
+            selected = bpf_program__name(program).decode() == name
+            bpf_program__set_autoload(program, selected)
+            if selected:
                 self.program = program
             program = bpf_object__next_program(self.object, program)
         err = bpf_program__set_attach_target(self.program, target, self.observed.name.encode())
         if err:
             raise KernelError(f"looking up {self.observed.name} of program "
-                              f"{self.observed.prog_id}", err, UNABLE)
+                              f"{self.observed.prog_id}", err, UNSUPPORTED)
 
-    def _set_up(self, uint32_t clock, uint32_t snaplen, uint32_t ifindex, bint whole_length):
+    def _write_settings(self, uint32_t clock, uint32_t snaplen, uint32_t ifindex,
+                        bint whole_length):
         cdef size_t size = 0
         cdef xdpcap_settings *settings = <xdpcap_settings *>bpf_map__initial_value(
             self._map(".rodata.settings"), &size)
@@ -185,17 +186,17 @@ cdef class Observer:
         settings.whole_length = whole_length
 
     def _load(self):
-        cdef char *said = <char *>calloc(1, LOG_BYTES)
-        if said == NULL:
+        cdef char *log = <char *>calloc(1, LOG_BYTES)
+        if log == NULL:
             raise MemoryError
         try:
-            bpf_program__set_log_buf(self.program, said, LOG_BYTES)
+            bpf_program__set_log_buf(self.program, log, LOG_BYTES)
             err = bpf_object__load(self.object)
             if err:
-                words = said.decode("utf-8", "replace").strip().splitlines()
-                raise self._refused("loading", err, words[max(len(words) - 2, 0):])
+                lines = log.decode("utf-8", "replace").strip().splitlines()
+                raise self._error("loading", err, lines[max(len(lines) - 2, 0):])
         finally:
-            free(said)
+            free(log)
         self.fd = bpf_program__fd(self.program)
         self.counters_fd = bpf_map__fd(self._map("counters"))
         self.rings_fd = bpf_map__fd(self._map("rings_map"))
@@ -204,23 +205,23 @@ cdef class Observer:
     def _attach(self, str mode):
         self.link = bpf_program__attach_trace(self.program)
         if self.link == NULL:
-            raise self._refused("attaching", -errno, [])
+            raise self._error("attaching", -errno, [])
         self.attach_mode = mode
 
-    def _refused(self, str doing, int err, words):
-        said = " | ".join(word.strip() for word in words if word.strip())
-        said = f"the verifier said: {said}" if said else f"{UNABLE}; libbpf said: {last_words()}"
+    def _error(self, str operation, int err, log_lines):
+        log = " | ".join(line.strip() for line in log_lines if line.strip())
+        hint = f"verifier: {log}" if log else f"{UNSUPPORTED}; libbpf: {library_messages()}"
         return KernelError(
-            f"{doing} an observer of {self.observed.name} (program {self.observed.prog_id})", err,
-            said)
+            f"{operation} an observer of {self.observed.name} (program {self.observed.prog_id})",
+            err, hint)
 
     @property
-    def counts(self):
-        """Whether it has our counters, as a `Program` says it."""
+    def has_counters(self):
+        """Whether it has our counters, as for a `Program`."""
         return True
 
     def verdicts(self):
-        """As a `Program`'s: what was copied, what had no room, what was left alone."""
+        """As for a `Program`: packets copied, lost to a full ring, not copied."""
         self._check_open()
         return read_verdicts(self.counters_fd, self.queue_count)
 
@@ -235,7 +236,7 @@ cdef class Observer:
         return 0
 
     def detach(self):
-        """Stop looking; safe to call again."""
+        """Stop observing; safe to call again."""
         if self.link != NULL:
             bpf_link__destroy(self.link)
             self.link = NULL
@@ -252,5 +253,5 @@ cdef class Observer:
         self.close()
 
 
-UNABLE = ("this kernel can't observe programs: that needs fentry and fexit "
-          "(Linux 5.6, CONFIG_BPF_EVENTS, BTF); record with --mirror instead")
+UNSUPPORTED = ("this kernel can't observe programs: that needs fentry and fexit "
+               "(Linux 5.6, CONFIG_BPF_EVENTS, BTF); record with --mirror instead")

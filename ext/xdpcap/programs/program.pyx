@@ -1,7 +1,6 @@
-"""The XDP program: load, attach, count, detach.
+"""The XDP program: load, attach, read counters, detach.
 
-Purpose: everything the project does with libbpf.  One Program is one loaded object
-with its maps, and at most one attachment.
+Purpose: one `Program` is one loaded object with its maps, and at most one attachment.
 Owner: the control thread.
 Frees: detach() and close(); a bpf_link also goes away with the process, kill -9
 included, which a netlink attachment does not.
@@ -32,7 +31,7 @@ import os
 from collections import namedtuple
 
 from xdpcap.programs.counters import bind_rings, read_verdicts
-from xdpcap.programs.object_file import CLOCKS, last_words
+from xdpcap.programs.object_file import CLOCKS, library_messages
 from xdpcap.errors import KernelError, UsageError
 from xdpcap.host.kernel import possible_cpu_count
 
@@ -84,7 +83,7 @@ def attached_program(int ifindex):
 
 
 def attach_hint(int number, str mode):
-    """What usually is behind an errno of attaching in a mode; "" for others."""
+    """The usual cause of an attach error in a mode; "" if unknown."""
     return {
         _errno.EOPNOTSUPP: f"the driver has no {mode} XDP; try --attach generic",
         _errno.EINVAL: f"the driver refuses {mode} XDP now; LRO off and a smaller MTU may help",
@@ -95,8 +94,8 @@ def attach_hint(int number, str mode):
     }.get(number, "")
 
 
-cdef void _make_room(bpf_map *map, uint32_t queue_count, bint foreign) noexcept:
-    """Room for the queues in a map, if there is one; a user's may have more."""
+cdef void _size_for_queues(bpf_map *map, uint32_t queue_count, bint foreign) noexcept:
+    """Size a map for the queues, unless it is NULL; a user's map may be larger."""
     if map != NULL and not (foreign and bpf_map__max_entries(map) >= queue_count):
         bpf_map__set_max_entries(map, queue_count)
 
@@ -110,34 +109,34 @@ cdef class Program:
     path : str
         The compiled object (bpf/record.bpf.c, or one that follows bpf/xdpcap_abi.h).
     queue_count : int
-        Receive queues of the device; the maps are made for so many.
+        The number of receive queues of the device, which sizes the maps.
     clock : str
-        "monotonic" or "tai": what stamps the packets (tai: kernel 6.1).
+        The clock that stamps the packets: "monotonic" or "tai" (kernel 6.1).
     flow_hash : bool
         The program hashes each packet (bpf/flow_hash.h).
     driver_metadata : int
-        XDPCAP_DRIVER_* bits: what to ask the driver for, in the build that can.
+        XDPCAP_DRIVER_* bits: the metadata to query from the driver, in the build that can.
     device : int
-        The interface index to bind the program to, which its driver's metadata takes
-        (kernel 6.3); 0 for a program that may run anywhere.
+        The interface index to bind the program to, which driver metadata requires
+        (kernel 6.3); 0 for a program that can run on any device.
     sample, sample_by : int, str
-        One packet in so many is recorded: each n-th ("count"), or those of one flow in n ("flow").
+        Record every n-th packet ("count"), or the packets of one flow in n ("flow").
     snaplen : int
         Bytes that mirror mode copies of a packet; 0 for all.
     dead_man_ms : int
-        Everything is passed once the map `alive_fd` was not renewed for so long (kernel 5.5);
-        0 for never, and no such map.
+        All packets are passed when the map `alive_fd` was not renewed for this long
+        (kernel 5.5); 0 for never, and no such map.
     name : str
-        The program's in the object, "" for the only one there is.
+        The program's name in the object, "" for the only one.
     foreign : bool
-        A user's own (docs/custom-programs.md): nothing is set in it, its maps keep their
-        size where there is room for the queues, and it says itself by which clock it stamps.
+        A user's own program (docs/custom-programs.md): no settings are written, its maps keep
+        their size where that suffices for the queues, and its own settings name its clock.
     image, unmatched : bytes, str
-        The object with a filter in it (xdpcap/packets/filter/splice.py) in place of the file's content,
-        and what becomes of packets that it does not match: "pass" or "drop".
+        The object with a filter in it (packets.filter.splice) in place of the file's content,
+        and the verdict on packets that don't match: "pass" or "drop".
 
-    Raises UsageError for an object without what a recording needs, XdpcapError with the
-    verifier's last lines when the kernel refuses it.
+    Raises UsageError for an object that lacks what a recording needs, KernelError with the
+    last lines of the verifier's log when the kernel refuses it.
     """
 
     def __cinit__(self, str path not None, uint32_t queue_count=1, *, str clock="monotonic",
@@ -145,7 +144,7 @@ cdef class Program:
                   uint32_t sample=1, str sample_by="count", uint32_t snaplen=0,
                   uint32_t dead_man_ms=0, bytes image=None, str unmatched=None,
                   str name="xdpcap_record", bint foreign=False):
-        cdef xdpcap_settings wanted
+        cdef xdpcap_settings settings
         self.link_fd = -1
         self.fd = self.xsks_fd = self.counters_fd = self.bound_fd = self.rings_fd = -1
         self.alive_fd = -1
@@ -157,7 +156,7 @@ cdef class Program:
         self.object = open_object(path, foreign, image)
         self.program = find_program(self.object, path, name)
         self.name = bpf_program__name(self.program).decode()
-        # A user's may be one that is loaded only when it is asked for, SEC("?xdp").
+        # SEC("?xdp") of a user's program turns autoload off.
         bpf_program__set_autoload(self.program, True)
         self.xsks = find_xsks_map(self.object, path, foreign)
         self.counters = find_counters(self.object)
@@ -166,26 +165,26 @@ cdef class Program:
         else:
             for map_name in ("bound", "rings_map", "sample_left"):
                 size_map(self.object, map_name, queue_count)
-            memset(&wanted, 0, sizeof(wanted))
-            wanted.clock = CLOCKS[clock]
-            wanted.flow_hash = flow_hash
-            wanted.driver_metadata = driver_metadata
-            wanted.snaplen = snaplen
-            wanted.sample = sample
-            wanted.sample_by = SAMPLED_BY[sample_by]
-            wanted.dead_man_ms = dead_man_ms
-            wanted.filter = UNMATCHED[unmatched]
-            write_settings(self.object, path, &wanted)
-        _make_room(self.xsks, queue_count, foreign)
-        _make_room(self.counters, queue_count, foreign)
+            memset(&settings, 0, sizeof(settings))
+            settings.clock = CLOCKS[clock]
+            settings.flow_hash = flow_hash
+            settings.driver_metadata = driver_metadata
+            settings.snaplen = snaplen
+            settings.sample = sample
+            settings.sample_by = SAMPLED_BY[sample_by]
+            settings.dead_man_ms = dead_man_ms
+            settings.filter = UNMATCHED[unmatched]
+            write_settings(self.object, path, &settings)
+        _size_for_queues(self.xsks, queue_count, foreign)
+        _size_for_queues(self.counters, queue_count, foreign)
         if device:
             self._bind_to(device)
-        # Read from /sys once and remembered: later there may be no descriptor for it.
+        # Cached here: later there may be no free descriptor to read /sys.
         possible_cpu_count()
         self._load()
 
     def _bind_to(self, uint32_t device):
-        """Have the program loaded for the driver of one device, which it may then ask."""
+        """Load the program for one device, whose driver it can then query."""
         bpf_program__set_ifindex(self.program, device)
         bpf_program__set_flags(
             self.program, bpf_program__flags(self.program) | BPF_F_XDP_DEV_BOUND_ONLY)
@@ -195,48 +194,47 @@ cdef class Program:
         return -1 if found == NULL else bpf_map__fd(found)
 
     def _load(self):
-        """Load now.  A program that something else loads when it attaches does it otherwise."""
-        self._listen()
+        """Load the object.  Overridden where the program is loaded by attach()."""
+        self._set_log_buffers()
         err = bpf_object__load(self.object)
         if err:
             raise self._load_error(err)
         self._take_descriptors()
 
-    def _listen(self):
-        """Have the verifier's words kept."""
+    def _set_log_buffers(self):
+        """Allocate the buffer for the verifier's log."""
         cdef bpf_program *program = NULL
         self.log = <char *>calloc(1, VERIFIER_LOG_BYTES)
         if self.log == NULL:
             raise MemoryError
-        # All that the object has are loaded, and the first that is refused ends it.
+        # libbpf loads all programs of the object and stops at the first error: one buffer does.
         while True:
             program = bpf_object__next_program(self.object, program)
             if program == NULL:
                 break
             bpf_program__set_log_buf(program, self.log, VERIFIER_LOG_BYTES)
-        last_words()
+        library_messages()
 
     def _load_error(self, int err):
         lines = self.log.decode("utf-8", "replace").strip().splitlines()
-        last = lines[max(0, len(lines) - 4):]
-        said = " | ".join(line.strip() for line in last)
-        if said:
-            said = f"the verifier said: {said}"
+        log = " | ".join(line.strip() for line in lines[max(0, len(lines) - 4):])
+        if log:
+            reason = f"verifier: {log}"
         else:
-            said = f"libbpf said: {last_words() or 'nothing'}"
+            reason = f"libbpf: {library_messages() or 'no message'}"
         hint = {_errno.EPERM: "needs CAP_BPF and CAP_NET_ADMIN, or a larger `ulimit -l`; run with sudo",
-                }.get(-err, said)
+                }.get(-err, reason)
         return KernelError(f"loading {os.path.basename(self.path)}", err, hint)
 
     def _take_descriptors(self):
-        """What a loaded program has: its own descriptor and its maps'."""
+        """Store the descriptors of the loaded program and its maps; free the log buffer."""
         free(self.log)
         self.log = NULL
         self.fd = bpf_program__fd(self.program)
         self.xsks_fd = -1 if self.xsks == NULL else bpf_map__fd(self.xsks)
         self.counters_fd = -1 if self.counters == NULL else bpf_map__fd(self.counters)
         if self.foreign:
-            return  # what else has a name of ours is none of our business
+            return  # its other maps are not ours, whatever their names
         self.bound_fd = self._map_fd("bound")
         self.rings_fd = self._map_fd("rings_map")
         self.alive_fd = self._map_fd("alive")
@@ -247,13 +245,13 @@ cdef class Program:
         """Attach in `mode` ("native", "generic", "offload"), never replacing a program.
 
         `link`: through a bpf_link (kernel 5.9), else through netlink with
-        XDP_FLAGS_UPDATE_IF_NOEXIST.  Raises KernelError; when another program is
-        there, UsageError naming it.
+        XDP_FLAGS_UPDATE_IF_NOEXIST.  Raises KernelError; when another program is attached,
+        UsageError naming it.
         """
         cdef bpf_link_create_opts opts
         cdef uint32_t flags = MODE_FLAGS[mode]
         self._check_open()
-        self._refuse_other(ifindex)
+        self._check_unattached(ifindex)
         if link:
             memset(&opts, 0, sizeof(opts))
             opts.sz = sizeof(opts)
@@ -267,27 +265,28 @@ cdef class Program:
             self.netlink_flags = flags
         if result < 0:
             if -result in (_errno.EBUSY, _errno.EEXIST):
-                self._refuse_other(ifindex)
+                self._check_unattached(ifindex)
             raise KernelError(f"attach({mode}, ifindex {ifindex})", result,
                               attach_hint(-result, mode))
         self.ifindex = ifindex
         self.attach_mode = mode
 
-    def _refuse_other(self, int ifindex):
+    def _check_unattached(self, int ifindex):
+        """Raise UsageError if the interface has a program."""
         other = attached_program(ifindex)
         if other is not None:
             raise UsageError(
-                f"an XDP program is attached already (id {other.prog_id}, name {other.name!r}, "
+                f"an XDP program is already attached (id {other.prog_id}, name {other.name!r}, "
                 f"{other.mode}); stop its owner, or `ip link set dev IFACE xdp off` if it is stale")
 
     def detach(self):
-        """Take our own program off the interface; safe to call again."""
+        """Detach this program from the interface; safe to call again."""
         cdef bpf_xdp_attach_opts opts
         if self.link_fd >= 0:
             close_fd(self.link_fd)
             self.link_fd = -1
         elif self.attach_mode is not None:
-            # Only if it is still ours: XDP_FLAGS_REPLACE with our own descriptor.
+            # Only if it is still attached: XDP_FLAGS_REPLACE with its descriptor.
             memset(&opts, 0, sizeof(opts))
             opts.sz = sizeof(opts)
             opts.old_prog_fd = self.fd
@@ -311,15 +310,15 @@ cdef class Program:
         bind_rings(self.rings_fd, self.bound_fd, queue, ring)
 
     def release_queue(self, uint32_t queue):
-        """Let a queue's packets go to the kernel stack again; never raises."""
+        """Pass a queue's packets to the kernel stack again; never raises."""
         cdef uint32_t no = 0
         if self.bound_fd >= 0:
             bpf_map_update_elem(self.bound_fd, &queue, &no, BPF_ANY)
         bpf_map_delete_elem(self.xsks_fd, &queue)
 
     @property
-    def counts(self):
-        """Whether the program has our counters, so that verdicts() can tell them."""
+    def has_counters(self):
+        """Whether the program has our counters, for verdicts()."""
         return self.counters_fd >= 0
 
     def verdicts(self):

@@ -1,6 +1,6 @@
-"""One packet through a loaded program, without a device (BPF_PROG_TEST_RUN).
+"""Run a loaded program on one packet, without a device (BPF_PROG_TEST_RUN).
 
-Purpose: tests see what the program makes of a packet; benchmarks see what that costs.
+Purpose: tests check the program's result; benchmarks measure its cost.
 Owner: the calling thread.
 Frees: nothing; the Program is the caller's.
 
@@ -19,7 +19,7 @@ from collections import namedtuple
 from xdpcap.errors import KernelError
 
 Run = namedtuple("Run", "action metadata packet")
-Run.__doc__ = "What a program left: its action, what stands before the packet, the packet."
+Run.__doc__ = "A run's result: the action, the metadata before the packet, the packet."
 
 cdef enum:
     OUT_BYTES = 70000
@@ -61,8 +61,8 @@ def run_once(Program program not None, bytes packet not None, *, uint32_t queue=
              int ifindex=0):
     """Run the program once on a packet; returns a `Run`.
 
-    `queue` is the RX queue to pretend, of the device `ifindex`.  The metadata is b"" when the
-    program put nothing before the packet.
+    The packet arrives on the RX queue `queue` of the device `ifindex`.  The metadata is b"" when
+    the program wrote none.
     """
     cdef _Answer a = _run(program, packet, queue, ifindex, 1)
     # The context's fields are offsets from the metadata's start.
@@ -71,9 +71,9 @@ def run_once(Program program not None, bytes packet not None, *, uint32_t queue=
 
 
 def run_action(Program program not None, bytes packet not None):
-    """The action for a packet on queue 0, of no device that the program knows.
+    """The action for a packet on queue 0 of an unspecified device.
 
-    Without a context, which kernels before 5.14 do not take for XDP.
+    Passes no context, which kernels before 5.14 do not accept for XDP.
     """
     cdef _Answer a = _Answer()
     program._check_open()
@@ -90,9 +90,9 @@ def run_action(Program program not None, bytes packet not None):
 
 def run_ns(Program program not None, bytes packet not None, int repeat, *,
            uint32_t queue=0, int ifindex=0):
-    """Nanoseconds that one run of the program takes, the mean of `repeat` runs in a row.
+    """The duration of one run in nanoseconds, the mean of `repeat` consecutive runs.
 
-    The kernel gives whole nanoseconds.  It does not put the packet back between two runs, so
-    there is soon no room left for metadata before it.
+    The kernel reports whole nanoseconds.  It does not reset the packet between two runs, so the
+    headroom for metadata is soon used up.
     """
     return _run(program, packet, queue, ifindex, repeat).opts.duration

@@ -72,7 +72,7 @@ def test_a_driver_is_set_and_set_back_and_what_it_can_not_is_an_error(lab):
 def test_a_driver_that_tells_no_times_is_refused(lab, record):
     result = record("-j", "adapter", ready=False).wait(60.0)
     assert (result.returncode, result.files) == (2, [])
-    assert "-j adapter: igb tells programs no receive time on Linux" in result.stderr
+    assert "-j adapter: igb reports no receive time to XDP programs on Linux" in result.stderr
     assert attached(lab) is None
 
 
