@@ -1,10 +1,10 @@
-"""The ratios that later runs on the same machine are held against.
+"""Stored ratios, to compare later runs on the same machine with.
 
-They live in $XDG_STATE_HOME/xdpcap/bench (~/.local/state without it), out of reach of
-`make clean` and of git: a file for each machine.  What makes another machine of one is
-in the file's name as a digest and in the file as text: the processor, the kernel's
-release, the C library, the compiler, Python.  What setup.py tells the compiler is not
-among them: a change there is to be compared.
+They lie in $XDG_STATE_HOME/xdpcap/bench (~/.local/state if it is not set), which neither
+`make clean` nor git touches: one file per machine.  A machine is identified by processor,
+kernel release, C library, compiler and Python, as a digest in the file's name and as text in
+the file.  The compiler's options in setup.py are not part of it: changes of those are to be
+compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DIGEST_CHARS = 12
 
 @dataclass(frozen=True)
 class Baseline:
-    """Ratios by piece; `stored` and `commit` tell when, and of which source."""
+    """Ratios by piece; `stored` is the time, `commit` the source they were measured with."""
 
     ratios: Mapping[str, float]
     stored: str
@@ -39,7 +39,7 @@ class Baseline:
 
 
 def identity() -> dict[str, str]:
-    """What has to be the same for two runs to be compared."""
+    """The properties of the machine that two runs must share to be comparable."""
     about = describe()
     return {
         "cpu": f"{about['cpus']} x {about['cpu']}, {platform.machine()}",
@@ -52,16 +52,16 @@ def identity() -> dict[str, str]:
 
 
 def place(machine: Mapping[str, str]) -> Path:
-    """Where a machine's baseline is, or would be."""
+    """The path of a machine's baseline, which need not exist."""
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if not home.is_absolute():  # what the XDG base directory specification asks for
+    if not home.is_absolute():  # required by the XDG base directory specification
         home = Path.home() / ".local" / "state"
     digest = hashlib.sha256(json.dumps(machine, sort_keys=True).encode()).hexdigest()
     return home / "xdpcap" / "bench" / f"{digest[:DIGEST_CHARS]}.json"
 
 
 def load(path: Path) -> Baseline | None:
-    """What is stored there; None when nothing is.  XdpcapError for what can't be read."""
+    """Load a baseline; None if there is none.  Raises XdpcapError if it can't be read."""
     try:
         stored = json.loads(path.read_text())
         return Baseline(stored["ratios"], stored["stored"], stored["commit"])
@@ -72,7 +72,7 @@ def load(path: Path) -> Baseline | None:
 
 
 def save(path: Path, machine: Mapping[str, str], ratios: Mapping[str, float]) -> None:
-    """Store the ratios as those of the source that is here now.  XdpcapError when it fails."""
+    """Store the ratios as those of the current source.  Raises XdpcapError on failure."""
     stored = {
         "machine": dict(machine),
         "stored": time.strftime("%Y-%m-%d %H:%M"),
@@ -85,7 +85,7 @@ def save(path: Path, machine: Mapping[str, str], ratios: Mapping[str, float]) ->
         part.write_text(json.dumps(stored, indent=1) + "\n")
         part.replace(path)
     except OSError as exc:
-        raise XdpcapError(f"{path}: {exc.strerror}; XDG_STATE_HOME names another place") from None
+        raise XdpcapError(f"{path}: {exc.strerror}; set XDG_STATE_HOME elsewhere") from None
 
 
 def _compiler() -> str:
@@ -94,7 +94,7 @@ def _compiler() -> str:
 
 
 def _commit() -> str:
-    """The commit that is checked out, "-dirty" when the tree has changes; "" without git."""
+    """The checked-out commit, with "-dirty" if the tree has changes; "" without git."""
     return _output(["git", "describe", "--always", "--dirty"])
 
 

@@ -1,4 +1,4 @@
-"""A process running in one of the lab's namespaces, watched by its CPU clock."""
+"""A process in one of the lab's namespaces, and its CPU time."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ READY_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 60.0
 FINISH_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 30.0
-# After its ready line a recorder may still have a call or two to make.
+# After its ready line a recorder may still make a few system calls.
 READY_PAUSE_S = 0.3
-# A recorder has nothing more to do when it used less than SETTLED_CPU_NS in SETTLED_S:
-# longer than the second after which libpcap is handed a block that is not full.
+# A recorder is idle when it used less than SETTLED_CPU_NS in SETTLED_S, which is longer than the
+# second after which libpcap receives a block that is not full.
 SETTLED_S = 1.25
 SETTLED_CPU_NS = 5_000_000
 LOOK_S = 0.01
-# The kernel's clock of a whole process (MAKE_PROCESS_CPUCLOCK, CPUCLOCK_SCHED of
-# include/linux/posix-timers.h): nanoseconds of all its threads, io_uring's workers too.
+# The CPU clock of a process (MAKE_PROCESS_CPUCLOCK, CPUCLOCK_SCHED of
+# include/linux/posix-timers.h): nanoseconds of all its threads, including io_uring's workers.
 CPUCLOCK_SCHED = 2
 TAIL_LINES = 3
 
 
 class Program(Protocol):
-    """What can run as a child: a recorder, or a sender."""
+    """A program to run as a child: a recorder or a sender."""
 
     @property
     def name(self) -> str:
-        """What it is called in messages."""
+        """The name in messages."""
 
     @property
     def ready(self) -> str:
-        """What it says when it has begun; "" when it says nothing."""
+        """The output that shows that it is ready; "" for none."""
 
     @property
     def argv(self) -> Callable[[Place], list[str]]:
-        """Its command line."""
+        """The command line."""
 
 
 class Child:
-    """One process in the lab; a context manager that leaves none behind.
+    """One process in the lab; a context manager that always ends it.
 
-    Its files are in `place`; what it says goes to `stdout` and `stderr` in `logs`.
-    Without `pinned` it may run on every CPU, and choose by itself.
+    Its files are in `place`; its output goes to `stdout` and `stderr` in `logs`.
+    Without `pinned` it may run on all CPUs, and set its own affinity.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Child:
             self.pid = in_netns(netns, _spawn, argv, cpus, out.fileno(), err.fileno())
 
     def wait_ready(self) -> None:
-        """Return once it has begun.  Raises BenchmarkError when it ends or hangs instead."""
+        """Wait until it is ready.  Raises BenchmarkError when it ends or hangs instead."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while self._ready not in self.stdout + self.stderr:
             self._alive()
@@ -85,7 +85,7 @@ class Child:
         return time.clock_gettime_ns((~self.pid << 3) | CPUCLOCK_SCHED)
 
     def settle(self) -> None:
-        """Return when it has taken what there was: it uses no more CPU."""
+        """Wait until it has processed all packets: it uses no more CPU."""
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         used_ns = self.cpu_ns()
         while time.monotonic() < deadline:
@@ -96,14 +96,14 @@ class Child:
         raise BenchmarkError(f"{self._name} is still busy {SETTLE_TIMEOUT_S:g} s after the load")
 
     def finish(self) -> None:
-        """Wait for its own end.  Raises BenchmarkError when it fails or hangs."""
+        """Wait until it ends by itself.  Raises BenchmarkError when it fails or hangs."""
         if not self._wait(FINISH_TIMEOUT_S):
             raise BenchmarkError(f"{self._name} does not end")
         if self._status:
             raise BenchmarkError(f"{self._name} ended with {self._ending()}")
 
     def stop(self) -> float:
-        """End it with SIGINT; returns the CPU seconds of its whole life (wait4)."""
+        """End it with SIGINT; returns its total CPU time in seconds (wait4)."""
         os.kill(self.pid, signal.SIGINT)
         if not self._wait(STOP_TIMEOUT_S):
             raise BenchmarkError(f"{self._name} does not stop on SIGINT")
@@ -113,12 +113,12 @@ class Child:
 
     @property
     def stdout(self) -> str:
-        """What it has written to standard output."""
+        """Its standard output so far."""
         return (self._logs / "stdout").read_text(errors="replace")
 
     @property
     def stderr(self) -> str:
-        """What it has written to standard error."""
+        """Its standard error so far."""
         return (self._logs / "stderr").read_text(errors="replace")
 
     def __enter__(self) -> Child:
@@ -135,7 +135,7 @@ class Child:
             raise BenchmarkError(f"{self._name} has ended with {self._ending()}")
 
     def _wait(self, timeout_s: float) -> bool:
-        """Whether it has ended within that time."""
+        """Whether it ended within that time."""
         deadline = time.monotonic() + timeout_s
         while self._status is None:
             pid, status, usage = os.wait4(self.pid, os.WNOHANG)
@@ -158,6 +158,6 @@ def _spawn(argv: list[str], cpus: set[int], stdout: int, stderr: int) -> int:
     process = subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
     )
-    # It is waited for by wait4() alone, which tells its CPU time.
+    # Only wait4() may reap it: it returns the CPU time.
     process.returncode = 0
     return process.pid

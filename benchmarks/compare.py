@@ -1,7 +1,7 @@
-"""`python -m benchmarks.compare`: whether a piece got slower since the stored baseline.
+"""`python -m benchmarks.compare`: check whether a piece got slower than the stored baseline.
 
-Ratios to a memcpy() of the same bytes are compared, never seconds: these change with
-whatever else runs on the machine.  docs/performance.md tells how to use it.
+It compares ratios to a memcpy() of the same bytes, not seconds, which depend on what else runs
+on the machine.  docs/performance.md explains how to use it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from benchmarks.parts import Ratio, Row
 from benchmarks.sheets import Sheet, print_sheets
 from xdpcap.errors import XdpcapError
 
-# A ratio that has grown by so much is worse; one whose noise is larger tells nothing.
+# A ratio that grew by this share is worse; with larger noise nothing can be concluded.
 WORSE = 0.20
 NOISE = 0.20
-# What floating point makes of exactly 20%.
+# The rounding error of exactly 20%.
 ROUNDING = 1e-9
 RUNS = 6
 TITLE = "Times of a memcpy() of the same bytes"
@@ -34,11 +34,11 @@ Measure = Callable[[Collection[str]], list[Row]]
 
 
 class Finding(StrEnum):
-    """What is said of a piece."""
+    """The result for a piece."""
 
     SAME = ""
     WORSE = "worse"
-    NOISY = "too noisy to tell"
+    NOISY = "too noisy"
     NEW = "new, stored"
     NEW_NOISY = "new, too noisy to be stored"
     MISSING = "no longer measured"
@@ -46,7 +46,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """A piece then and now; None where it was not, or is not, measured."""
+    """A piece's ratio before and now; None where it was not measured."""
 
     piece: str
     then: float | None
@@ -54,12 +54,12 @@ class Change:
 
     @property
     def relative(self) -> float | None:
-        """0.25 for a ratio that is a quarter higher now."""
+        """The relative change: 0.25 for a ratio that is now a quarter higher."""
         return None if self.then is None or self.now is None else self.now.value / self.then - 1
 
     @property
     def finding(self) -> Finding:
-        """The one thing to be said."""
+        """The result that applies."""
         if self.now is None:
             return Finding.MISSING
         noisy = self.now.noise > NOISE
@@ -73,9 +73,9 @@ class Change:
 
 
 @click.command()
-@click.option("--update", is_flag=True, help="Store what is measured as the new baseline.")
+@click.option("--update", is_flag=True, help="Store the ratios as the new baseline.")
 @click.option("--runs", type=click.IntRange(2), default=RUNS, show_default=True,
-              help="Runs of all pieces; those in doubt get as many again.")  # fmt: skip
+              help="Runs of all pieces; uncertain ones get as many again.")  # fmt: skip
 def main(update: bool, runs: int) -> None:
     """Measure the pieces; exit 1 when one got 20% worse than in the stored baseline.
 
@@ -90,7 +90,7 @@ def main(update: bool, runs: int) -> None:
 
 
 def run(measure: Measure, machine: Mapping[str, str], runs: int, *, update: bool = False) -> bool:
-    """Measure, compare and tell, store what is new; whether a piece got worse."""
+    """Measure, compare, print, store new pieces; returns whether a piece got worse."""
     path = baseline.place(machine)
     then = None if update else baseline.load(path)
     known = then.ratios if then else {}
@@ -106,33 +106,33 @@ def run(measure: Measure, machine: Mapping[str, str], runs: int, *, update: bool
     worse = [change.piece for change in changes if change.finding is Finding.WORSE]
     if worse:
         click.echo(f"{len(worse)} of {len(now)} pieces got {WORSE:.0%} worse or more; "
-                   "--update if that is meant")  # fmt: skip
+                   "--update if that is intended")  # fmt: skip
     else:
         click.echo(f"no piece got {WORSE:.0%} worse")
     return bool(worse)
 
 
 def compared(then: Mapping[str, float], now: Mapping[str, Ratio]) -> list[Change]:
-    """Every piece of either side, in the order in which they are measured."""
+    """All pieces of both sides, in the order in which they are measured."""
     pieces = [*now, *(piece for piece in then if piece not in now)]
     return [Change(piece, then.get(piece), now.get(piece)) for piece in pieces]
 
 
 def _measured(measure: Measure, runs: int, known: Mapping[str, float]) -> dict[str, Ratio]:
-    """The ratios of `runs` runs; where noise or a change for the worse is seen, of twice as many.
+    """The ratios of `runs` runs, of twice as many for pieces that are noisy or got worse.
 
-    The group of a piece in doubt is measured again as a whole, its memcpy() too.
+    The whole group of such a piece is measured again, including its memcpy().
     """
     taken: list[list[Row]] = []
     for number in range(runs):
         click.echo(f"run {number + 1} of {runs}", err=True)
         taken.append(measure(()))
-    doubted = (Finding.WORSE, Finding.NOISY, Finding.NEW_NOISY)
-    doubts = [c for c in compared(known, parts.ratios(taken)) if c.finding in doubted]
-    groups = {change.now.group for change in doubts if change.now is not None}
+    uncertain = (Finding.WORSE, Finding.NOISY, Finding.NEW_NOISY)
+    repeated = [c for c in compared(known, parts.ratios(taken)) if c.finding in uncertain]
+    groups = {change.now.group for change in repeated if change.now is not None}
     nodes = {row.node for row in taken[0] if row.group in groups}
     for number in range(runs if nodes else 0):
-        click.echo(f"{len(doubts)} in doubt; again, run {number + 1} of {runs}", err=True)
+        click.echo(f"{len(repeated)} uncertain; again, run {number + 1} of {runs}", err=True)
         taken.append(measure(nodes))
     return parts.ratios(taken)
 
@@ -155,15 +155,15 @@ def _show(then: Baseline, changes: list[Change]) -> None:
 
 def _row(change: Change) -> tuple[str, ...]:
     relative, finding = change.relative, change.finding
-    said = str(finding)
+    text = str(finding)
     if finding is Finding.NOISY and change.now is not None:
-        said += f" (runs {change.now.noise:.0%} apart)"
+        text += f" (runs {change.now.noise:.0%} apart)"
     return (
         change.piece,
         "" if change.then is None else f"{change.then:.2f}",
         "" if change.now is None else f"{change.now.value:.2f}",
         "" if relative is None else f"{relative:+.0%}",
-        said,
+        text,
     )
 
 

@@ -1,8 +1,8 @@
 """The bare RX-drop loop as a process: `python -m benchmarks.drop_loop INTERFACE`.
 
 The recorder's own program, memory, rings and waiting (`Attachment`, `Capture`), with
-`run_drop` in the place of `run`: packets are taken and their frames given back.  Says
-"ready" on standard error, ends at SIGINT, and prints its account as one JSON object.
+`run_drop` instead of `run`: packets are received and their frames returned.  Prints "ready" on
+standard error, ends at SIGINT, and prints its counters as one JSON object.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from xdpcap.record.capture import Capture
 from xdpcap.record.interface import SETTLE_S
 from xdpcap.savefile.sink import FileSink
 
-# The loop needs a sink to exist; no byte goes through it.
+# The loop needs a sink, but writes nothing to it.
 SINK_BLOCK_BYTES = 4096
-# Between two looks at a ring that may still be read.
-LOOK_S = 0.01
+# Between two reads of a ring that is still being drained.
+POLL_S = 0.01
 
 
 def main(interface: str) -> None:
-    """Take packets off queue 0 of `interface` until SIGINT."""
+    """Receive and drop packets of queue 0 of `interface` until SIGINT."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     privileges.raise_memlock()
@@ -45,7 +45,7 @@ def main(interface: str) -> None:
         attachment.detach()
         time.sleep(SETTLE_S)
         while capture.waiting:
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
         capture.request_stop()
         worker.join()
         print(json.dumps(_account(attachment, capture)))

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.filter_cost`: what the recording program costs a packet, filter by filter.
+"""`python -m benchmarks.filter_cost`: the recording program's cost per packet, by filter.
 
-The kernel runs the loaded program on one packet again and again (BPF_PROG_TEST_RUN), libpcap's
+The kernel runs the loaded program repeatedly on one packet (BPF_PROG_TEST_RUN), libpcap's
 interpreter does the same in this process.  A round measures every row once; the row without a
-filter stands first and last, and what those two differ by is the noise.
-docs/performance.md tells how to read the figures.
+filter comes first and last, and the difference of these two is the noise.
+docs/performance.md explains how to read the figures.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from xdpcap.rings.umem import Umem
 from xdpcap.rings.xsk import Xsk
 
 REPEAT = 1_000_000
-# As many as fit into the ring at either length, so that each of them is copied.
+# As many as fit into the ring at either length, so that all of them are copied.
 REPEAT_MIRROR = 10_000
 MIRROR_BYTES = 32 * MIB
 PORT = 443
@@ -63,7 +63,7 @@ EXPRESSIONS = {
 
 
 def frame(protocol: int, size: int) -> bytes:
-    """Of `size` bytes without FCS: from the sender's port 443, by TCP or UDP."""
+    """A frame of `size` bytes without FCS, from port 443 of the sender, TCP or UDP."""
     payload = bytes(max(size - 14 - 20 - (20 if protocol == PROTOCOL_TCP else 8), 0))
     segment = (
         tcp(payload, PORT, 50000, sequence=1, flags=0x10)
@@ -74,21 +74,21 @@ def frame(protocol: int, size: int) -> bytes:
 
 
 TAKEN = frame(PROTOCOL_TCP, 60)
-# From another host, by another protocol, to other ports: no expression above wants it.
+# From another host, with another protocol and other ports: no expression above matches it.
 LEFT = frame(PROTOCOL_UDP, 60).replace(bytes(map(int, TX_IPV4.split("."))), bytes([10, 9, 9, 9]))
 LONG = frame(PROTOCOL_TCP, 1514)
 
 
 @dataclass
 class Row:
-    """What is measured in one way, and what came of it: nanoseconds a packet, one a round."""
+    """One way to measure, and its results: nanoseconds per packet, one per round."""
 
     name: str
     measures: tuple[Callable[[], float] | None, ...]
     samples: list[list[float]] = field(default_factory=list)
 
     def measure(self) -> None:
-        """One more round."""
+        """Measure one more round."""
         if not self.samples:
             self.samples = [[] for _ in self.measures]
         for values, measure in zip(self.samples, self.measures, strict=True):
@@ -100,7 +100,7 @@ class Row:
 @click.option("--rounds", type=click.IntRange(1), default=9, show_default=True,
               help="Rounds of all rows.")  # fmt: skip
 def main(rounds: int) -> None:
-    """Measure what filters, mirror mode and the dead man's handle cost a packet."""
+    """Measure the cost per packet of filters, mirror mode and the dead man's handle."""
     try:
         if os.geteuid() != 0:
             raise UsageError("namespaces and XDP need root; run with sudo")
@@ -131,30 +131,32 @@ def _report(ifindex: int, rounds: int) -> None:
 
 
 def row(run: Callable[..., Callable[[], float]], name: str, expression: str) -> Row:
-    """A filter in the program and in libpcap's interpreter, with a packet of either kind."""
+    """A filter in the program and in libpcap's interpreter, for a match and a mismatch."""
     chosen = PacketFilter(expression)
     assert chosen.compiled.matches(TAKEN) and not chosen.compiled.matches(LEFT)
-    told = {"packet_filter": chosen}
+    options = {"packet_filter": chosen}
     interpreter = Interpreter(chosen.compiled.instructions)
     return Row(
         name,
         (
-            run(told, TAKEN),
-            run(told, LEFT),
+            run(options, TAKEN),
+            run(options, LEFT),
             partial(interpreted, interpreter, TAKEN),
             partial(interpreted, interpreter, LEFT),
         ),
     )
 
 
-def in_kernel(xsk: Xsk, ifindex: int, told: dict[str, Any], packet: bytes) -> Callable[[], float]:
-    """Nanoseconds of the build that AF_XDP is fed by, which redirects what it takes."""
+def in_kernel(
+    xsk: Xsk, ifindex: int, options: dict[str, Any], packet: bytes
+) -> Callable[[], float]:
+    """Nanoseconds of the build that redirects packets to AF_XDP sockets."""
 
     def measure() -> float:
-        with loaded(next(variants()), told) as program, contextlib.ExitStack() as stack:
+        with loaded(next(variants()), options) as program, contextlib.ExitStack() as stack:
             program.bind_queue(0, xsk.fd)
-            if "dead_man_ms" in told:
-                dead_man = DeadMan(program, (0,), told["dead_man_ms"] / 1000)
+            if "dead_man_ms" in options:
+                dead_man = DeadMan(program, (0,), options["dead_man_ms"] / 1000)
                 stack.callback(dead_man.close)
                 dead_man.renew()
             return float(run_ns(program, packet, REPEAT, ifindex=ifindex))
@@ -170,7 +172,7 @@ def interpreted(interpreter: Interpreter, packet: bytes) -> float:
 
 
 def mirrored(ifindex: int, packet: bytes) -> float:
-    """Nanoseconds of the build that copies; each time into a ring of its own, as yet empty."""
+    """Nanoseconds of the build that copies packets; each time into a new, empty ring."""
     variant = next(mirror_variants())
     ring = CopyRing(0, MIRROR_BYTES, perf=variant.perf)
     try:
@@ -182,9 +184,11 @@ def mirrored(ifindex: int, packet: bytes) -> float:
 
 
 @contextlib.contextmanager
-def loaded(variant: Variant, told: dict[str, Any]) -> Iterator[Program]:
-    """The program of a build, told what `record` would tell it."""
-    with Program(variant.path, 1, clock=variant.clock, **for_build(told, variant.path)) as program:
+def loaded(variant: Variant, options: dict[str, Any]) -> Iterator[Program]:
+    """The program of a build, loaded with the settings that `record` uses."""
+    with Program(
+        variant.path, 1, clock=variant.clock, **for_build(options, variant.path)
+    ) as program:
         yield program
 
 

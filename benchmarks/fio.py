@@ -1,8 +1,8 @@
-"""What the file system takes: fio, writing as the recorder does.
+"""The write rate of the file system: fio, writing like the recorder.
 
-One file from its start to its end in blocks of 1 MiB, no fsync.  On a disk io_uring,
-O_DIRECT and depth 8; in memory pwrite(), where there is nothing to wait for.  The file
-grows as it is written, because the recorder preallocates nothing either.
+One file written sequentially in blocks of 1 MiB, without fsync.  On a disk io_uring, O_DIRECT
+and depth 8; in memory pwrite(), which never waits.  The file grows as it is written, as the
+recorder does not preallocate either.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def measure_fio(task: Task) -> Sample:
         after = machine.snapshot()
     if out.returncode != 0:
         raise BenchmarkError(f"fio ended with {out.returncode}: {out.stderr.strip()[-200:]}")
-    # Notes may stand before the object.
+    # fio may print notes before the object.
     report = json.loads(out.stdout[out.stdout.index("{") :])
     written = report["jobs"][0]["write"]
     return Sample(

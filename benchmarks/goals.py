@@ -1,4 +1,4 @@
-"""What the recorder is meant to reach, held against what was measured."""
+"""The recorder's goals, compared with the measurements."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REACHED, MISSED, UNDECIDED = "reached", "missed", "inside the noise"
 
 @dataclass(frozen=True)
 class Goal:
-    """One goal: what is asked, what came out, and whether it is reached."""
+    """One goal: the requirement, the measured value, and whether it is met."""
 
     scenario: str
     asked: str
@@ -29,7 +29,7 @@ class Goal:
 
 
 def goals(results: Sequence[Results]) -> Iterator[Goal]:
-    """Every goal that the measured scenarios can decide."""
+    """All goals that the measured scenarios can decide."""
     for result in results:
         if OURS in result.names:
             yield from _of_scenario(result)
@@ -47,7 +47,7 @@ def _of_scenario(result: Results) -> Iterator[Goal]:
         asked = f"{SHARE_OF_DROP_LOOP:.0%} of the drop loop's packets/s"
         yield bounded(name, asked, share, SHARE_OF_DROP_LOOP)
     else:
-        # What no recorder could keep up with is not asked: the files' own limit counts.
+        # The file system's own limit counts: no recorder can exceed it.
         share = result.shares_of_limit()
         if share:
             asked = f"{SHARE_OF_LIMIT:.0%} of fio's or the drop loop's bytes/s, the lower"
@@ -56,7 +56,7 @@ def _of_scenario(result: Results) -> Iterator[Goal]:
 
 
 def _against_peers(result: Results) -> Iterator[Goal]:
-    """A goal for each metric: the closest peer decides what is shown, the worst the outcome."""
+    """A goal for each metric: the closest peer's figure is shown, the worst result decides."""
     peers = peer_names(result)
     for metric, (_, less_is_better) in METRICS.items():
         found = {peer: result.finding(OURS, peer, metric) for peer in peers}
@@ -64,12 +64,12 @@ def _against_peers(result: Results) -> Iterator[Goal]:
         if not medians:
             continue
         closest = (max if less_is_better else min)(medians, key=lambda peer: medians[peer])
-        outcomes = {finding for _, finding in found.values()}
+        findings = {finding for _, finding in found.values()}
         outcome = (
             MISSED
-            if Finding.LESS in outcomes
+            if Finding.LESS in findings
             else UNDECIDED
-            if Finding.NOISE in outcomes
+            if Finding.NOISE in findings
             else REACHED
         )
         measured = f"{_range(found[closest][0], '.2f')} times {closest}"
@@ -77,7 +77,7 @@ def _against_peers(result: Results) -> Iterator[Goal]:
 
 
 def peer_names(result: Results) -> list[str]:
-    """The rows that are other programs' recordings."""
+    """The rows of other recorders."""
     samples = {sample.row for sample in result.samples if sample.sent}
     return [
         name
@@ -95,7 +95,7 @@ def bounded(
     less: bool = False,
     form: str = "",
 ) -> Goal:
-    """A goal met at `bound` or more, or with `less` below it; shares are shown in percent."""
+    """A goal that is met at or above `bound`, with `less` below it; shares are in percent."""
     found = against(values, bound)
     reached, missed = (Finding.LESS, Finding.MORE) if less else (Finding.MORE, Finding.LESS)
     outcome = REACHED if found is reached else MISSED if found is missed else UNDECIDED

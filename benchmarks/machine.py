@@ -1,4 +1,4 @@
-"""What the machine is, and what it was doing while something was measured.
+"""Describe the machine, and its activity during a measurement.
 
 Source relied on: proc(5), /proc/stat and /proc/PID/stat; include/linux/sched.h for the
 flag of kernel threads.
@@ -18,10 +18,10 @@ from typing import Any
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 KERNEL_THREAD = 0x00200000  # PF_KTHREAD
-# What another process may use of one CPU before it is named.
+# The share of one CPU above which another process is listed.
 OTHERS_SHARE = 0.05
 
-# How each tool tells its version; the first line of what it prints.
+# The command that prints each tool's version, in its first line.
 _VERSIONS = {
     "tcpdump": ("tcpdump", "--version"),
     "dumpcap": ("dumpcap", "--version"),
@@ -33,7 +33,7 @@ _VERSIONS = {
 
 @dataclass(frozen=True)
 class Process:
-    """One process at one moment; `cpu_s` is user and system time, its threads included."""
+    """One process at one moment; `cpu_s` is user and system time of all threads."""
 
     name: str
     cpu_s: float
@@ -53,11 +53,11 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Activity:
-    """What happened between two snapshots.
+    """The activity between two snapshots.
 
-    `busy_s`: CPU time of everything, all CPUs together; `steal`: share of the CPU time
-    that the hypervisor kept; `others`: processes beside those measured that used more
-    than OTHERS_SHARE of a CPU, as name and share.
+    `busy_s`: CPU time used on all CPUs; `steal`: share of the CPU time that the hypervisor
+    took; `others`: processes beside those measured that used more than OTHERS_SHARE of a CPU,
+    as name and share.
     """
 
     busy_s: float
@@ -67,12 +67,12 @@ class Activity:
 
     @property
     def others_share(self) -> float:
-        """CPUs that other processes kept busy."""
+        """The CPU share of the other processes."""
         return sum(share for _, share in self.others)
 
 
 def snapshot() -> Snapshot:
-    """The machine now; takes about 2 ms with a hundred processes."""
+    """Take a snapshot, in about 2 ms with a hundred processes."""
     words = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     user, nice, system, idle, iowait, irq, softirq, steal = map(int, words[:8])
     busy = user + nice + system + irq + softirq
@@ -86,10 +86,10 @@ def snapshot() -> Snapshot:
 
 
 def activity(before: Snapshot, after: Snapshot, measured: Iterable[int]) -> Activity:
-    """What the machine did between two snapshots; `measured` are the process ids meant to run.
+    """The activity between two snapshots; `measured` are the ids of the measured processes.
 
-    Kernel threads are not named among the others: writing back and delivering packets
-    is part of what is measured.
+    Kernel threads are not listed as others: writeback and packet delivery are part of the
+    measurement.
     """
     total_s = max(after.total_s - before.total_s, TICK_S)
     seconds = total_s / (os.cpu_count() or 1)
@@ -128,7 +128,7 @@ def describe() -> dict[str, Any]:
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping (MemAvailable)."""
+    """Memory available without swapping (MemAvailable)."""
     match = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
     return int(match[1]) * 1024 if match else 0
 
@@ -140,7 +140,7 @@ def file_system(path: Path) -> str:
     for line in Path("/proc/self/mounts").read_text().splitlines():
         words = line.split()
         try:
-            # The last mount on a place is the one that is seen.
+            # The last mount on a directory is the visible one.
             if os.stat(words[1]).st_dev == device:
                 kind = words[2]
         except OSError:
@@ -155,8 +155,8 @@ def _processes() -> Iterable[tuple[int, Process]]:
         try:
             text = Path(entry.path, "stat").read_text()
         except OSError:
-            continue  # it has ended meanwhile
-        # The name is in parentheses and may contain some itself.
+            continue  # the process ended meanwhile
+        # The name is in parentheses and may contain parentheses.
         name, _, rest = text.partition("(")[2].rpartition(") ")
         words = rest.split()
         cpu_s = (int(words[11]) + int(words[12])) * TICK_S
@@ -169,7 +169,7 @@ def _cpu_field(cpuinfo: str, name: str) -> str | None:
 
 
 def _version(argv: tuple[str, ...]) -> str | None:
-    """The first version that a tool prints about itself; None when it is not installed."""
+    """The version that a tool prints; None when it is not installed."""
     if shutil.which(argv[0]) is None:
         return None
     out = subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -43,18 +43,18 @@ class Scenario:
 
     @property
     def record_bytes(self) -> int:
-        """What one packet takes in the recorder's pcapng file."""
+        """The bytes of one packet in the recorder's pcapng file."""
         return -(-self.size // 4) * 4 + PCAPNG_RECORD_BYTES
 
     @property
     def file_bytes(self) -> int:
-        """What a recording without loss takes."""
+        """The bytes of a recording without loss."""
         return self.count * self.record_bytes
 
 
 @dataclass(frozen=True)
 class Cpus:
-    """Which CPU sends, and which CPU records."""
+    """The CPUs of sender and recorder."""
 
     sender: int
     recorder: int
@@ -62,7 +62,7 @@ class Cpus:
 
 @dataclass(frozen=True)
 class Task:
-    """What one measurement has in common with the others of its round."""
+    """The parameters that the measurements of a round share."""
 
     scenario: Scenario
     cpus: Cpus
@@ -74,10 +74,10 @@ class Sample:
     """One measurement of one row.  Times in seconds, sizes in bytes.
 
     `arrived`: packets that reached the receiver's interface; `kept`: packets in the
-    files (of the drop loop: taken); `send_s`: how long sending took, of fio: writing;
-    `file_bytes`: length of the files when the last frame had left; `recorder_cpu_s`:
-    from before the load until nothing was left to do; `life_cpu_s`: start and end
-    included; `reference_pps`: the drop loop's rate just before and after, their mean.
+    files (drop loop: received); `send_s`: duration of sending (fio: of writing);
+    `file_bytes`: length of the files when the last frame was sent; `recorder_cpu_s`: from
+    before the load until the recorder was idle; `life_cpu_s`: including start and end;
+    `reference_pps`: the mean of the drop loop's rates just before and after.
     """
 
     row: str
@@ -95,36 +95,36 @@ class Sample:
 
     @property
     def pps(self) -> float:
-        """Packets recorded a second."""
+        """Packets recorded per second."""
         return self.kept / self.send_s
 
     @property
     def lost(self) -> int:
-        """Packets sent that are in no file."""
+        """Packets that were sent but are in no file."""
         return self.sent - self.kept
 
     @property
     def cpu_ns(self) -> float:
-        """The recorder's CPU time a recorded packet."""
+        """The recorder's CPU time per recorded packet."""
         return self.recorder_cpu_s * 1e9 / max(self.kept, 1)
 
     @property
     def machine_ns(self) -> float:
-        """The whole machine's CPU time a recorded packet."""
+        """The whole machine's CPU time per recorded packet."""
         return self.machine.busy_s * 1e9 / max(self.kept, 1)
 
     @property
     def file_rate(self) -> float:
-        """Bytes a second into the files."""
+        """Bytes per second written to the files."""
         return self.file_bytes / self.send_s
 
     def as_dict(self) -> dict[str, Any]:
-        """The sample as it stands in the JSON report."""
+        """The sample for the JSON report."""
         return asdict(self)
 
 
 def measure(recorder: Recorder, task: Task) -> Sample:
-    """Record one load.  Raises BenchmarkError for a run that means nothing."""
+    """Record one load.  Raises BenchmarkError for an invalid run."""
     with scratch(task.scenario.directory) as directory, Lab() as lab:
         return _measure(recorder, task, directory, lab)
 
@@ -134,9 +134,9 @@ def _measure(recorder: Recorder, task: Task, directory: Path, lab: Lab) -> Sampl
     place = Place(directory / "files", cpus.recorder)
     place.directory.mkdir()
     if recorder.skb:
-        # Without a program a veth takes XDP frames only for GRO.
+        # Without a program a veth accepts XDP frames only with GRO.
         in_netns(lab.rx_ns, turn_on_gro)
-    # What the run before has left dirty is written now and not during this one.
+    # Write back the dirty pages of the previous run now, not during this one.
     os.sync()
     touch(scenario.memory_directory, scenario.file_bytes)
     with Child(recorder, lab.rx_ns, place, directory) as child:
@@ -146,7 +146,7 @@ def _measure(recorder: Recorder, task: Task, directory: Path, lab: Lab) -> Sampl
         file_bytes = place.written_bytes
         child.settle()
         if not scenario.memory:
-            # Bringing the files to the disk is the machine's work too.
+            # Writing the files back to the disk counts as the machine's CPU time too.
             os.sync()
         used_ns, after = child.cpu_ns() - cpu_ns, machine.snapshot()
         arrived = lab.statistics()["rx_packets"]
@@ -170,7 +170,7 @@ def _measure(recorder: Recorder, task: Task, directory: Path, lab: Lab) -> Sampl
 
 
 def _send(scenario: Scenario, cpu: int) -> float:
-    """Send the scenario's frames from this thread; returns the seconds that it took."""
+    """Send the scenario's frames from this thread; returns the duration in seconds."""
     os.sched_setaffinity(0, {cpu})
     template = blasted_frame(scenario.size, 0)
     with Generator(str(GENERATOR), TX_IFINDEX, template, number_offset=NUMBER_OFFSET) as generator:
@@ -180,7 +180,7 @@ def _send(scenario: Scenario, cpu: int) -> float:
 
 
 def turn_on_gro() -> None:
-    """At the receiver, in the calling thread's namespace.  Raises BenchmarkError."""
+    """Turn on GRO at the receiver, in this thread's namespace.  Raises BenchmarkError."""
     with Ethtool() as ethtool:
         features = ethtool.get_features(RX_NAME)
         features.features["rx-gro"].enable = True

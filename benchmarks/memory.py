@@ -1,13 +1,12 @@
-"""Warm memory: pages that the host has given already, and that it does not take back.
+"""Warm memory: pages that the host has already allocated, and that it does not take back.
 
-On a virtual machine a page that was never touched costs a fault in the host, which is
-many times the price of recording into it, and with free page reporting (a balloon
-device) the guest hands free memory back within seconds.  A recorder that writes a file
-to a memory file system would then be measured mostly by the host's speed at giving
-memory.  Free page reporting looks at free blocks of a certain order and above, a whole
-page block (2 MiB) or what the host asks for, such as 128 KiB.  So: touch an area, then
-give back all of it but one page in half such a block.  What is free then stays in pieces
-too small to be reported, and the kernel takes small pieces first.
+On a virtual machine the first access to a page causes a fault in the host, which costs many
+times as much as recording into the page, and with free page reporting (a balloon device) the
+guest returns free memory within seconds.  A recorder that writes a file to a memory file system
+would then mostly measure how fast the host allocates memory.  Free page reporting considers
+free blocks from a certain order on: a whole page block (2 MiB), or a size that the host sets,
+such as 128 KiB.  So: touch an area, then free all of it but one page in half such a block.  The
+free blocks are then too small to be reported, and the kernel allocates small blocks first.
 
 Source relied on: mm/page_reporting.c, mm/page_alloc.c (__rmqueue_smallest()).
 """
@@ -21,15 +20,15 @@ from benchmarks.machine import available_bytes
 from xdpcap.errors import UsageError
 
 REPORTING_ORDER = Path("/sys/module/page_reporting/parameters/page_reporting_order")
-# Without that file nothing is reported; a page block is what it is without an answer.
+# Without this file nothing is reported; the default is a page block.
 PAGE_BLOCK_ORDER = 9
 CHUNK = 1 << 20
-# What stays for everything else when the area is chosen.
+# The memory to leave for everything else.
 SPARE_SHARE = 0.25
 
 
 def grain_bytes() -> int:
-    """One page is kept in so many bytes.
+    """The bytes of which one page is kept.
 
     Half of the smallest block that is reported, since an area need not be aligned.
     """
@@ -61,7 +60,7 @@ class WarmMemory:
                 f"{available >> 20} MiB of memory that are free; lower --count"
             )
         area = mmap.mmap(-1, self.size_bytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        # A huge page would be given back only as a whole.
+        # A huge page is freed only as a whole.
         area.madvise(mmap.MADV_NOHUGEPAGE)
         chunk = b"\1" * CHUNK
         for start in range(0, self.size_bytes, CHUNK):
@@ -79,7 +78,7 @@ class WarmMemory:
 
 
 def touch(directory: Path, size_bytes: int) -> None:
-    """Write and delete a file of that size in a memory file system: its pages are warm then."""
+    """Warm the pages: write and delete a file of that size in a memory file system."""
     chunk = b"\1" * CHUNK
     path = directory / "touch"
     with path.open("wb", buffering=0) as file:

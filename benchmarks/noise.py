@@ -1,8 +1,8 @@
-"""What a handful of samples can say, and what they can't.
+"""Statistics of a few samples: spread, noise floor, comparisons.
 
-Spread is the median absolute deviation, scaled to a standard deviation of normal noise:
-one disturbed sample among five does not move it.  The noise floor comes from the same
-thing measured twice: pairs of drop loops of one round differ by nothing but chance.
+Spread is the median absolute deviation, scaled to a standard deviation of normal noise: one
+disturbed sample of five does not change it.  The noise floor comes from measuring the same
+thing twice: two drop loops of a round differ only by chance.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-# Turns a median absolute deviation into a standard deviation, for normal noise.
+# The factor from median absolute deviation to standard deviation, for normal noise.
 MAD_SCALE = 1.4826
-# Fewer rounds than this can't agree on anything.
+# The least number of rounds for a conclusion.
 ROUNDS_TO_AGREE = 3
-# Of the differences between two equal things, the share that the floor covers.
+# The share of differences between equal measurements that the floor covers.
 FLOOR_SHARE = 0.95
 
 
 class Finding(StrEnum):
-    """What may be said of a ratio or of a goal."""
+    """The conclusion about a ratio or a goal."""
 
     MORE = "more"
     LESS = "less"
@@ -31,7 +31,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True)
 class Summary:
-    """Samples in five numbers; `spread` is relative to the median."""
+    """A summary of samples in five numbers; `spread` is relative to the median."""
 
     median: float
     low: float
@@ -49,9 +49,9 @@ def summarize(values: Sequence[float]) -> Summary:
 
 
 def floor_of(distances: Sequence[float]) -> float:
-    """What two measurements of the same thing differ by: the 95th percentile.
+    """The 95th percentile of the differences between equal measurements.
 
-    Infinite, so that nothing can be told, when nothing was measured twice.
+    Infinite, so that nothing can be concluded, when nothing was measured twice.
     """
     if not distances:
         return math.inf
@@ -59,9 +59,9 @@ def floor_of(distances: Sequence[float]) -> float:
 
 
 def compare(ratios: Sequence[float], floor: float) -> Finding:
-    """Whether ratios, one a round, lie above 1 or below.
+    """Whether ratios, one per round, are above or below 1.
 
-    Only if every round says the same and their median is further from 1 than the floor.
+    NOISE unless all rounds agree and their median is further from 1 than the floor.
     """
     if len(ratios) < ROUNDS_TO_AGREE:
         return Finding.NOISE
@@ -74,9 +74,9 @@ def compare(ratios: Sequence[float], floor: float) -> Finding:
 
 
 def against(values: Sequence[float], bound: float) -> Finding:
-    """On which side of a bound the values lie; NOISE when the rounds do not agree.
+    """Whether the values are above or below a bound; NOISE when the rounds do not agree.
 
-    A value on the bound itself counts as MORE.
+    A value equal to the bound counts as MORE.
     """
     if len(values) < ROUNDS_TO_AGREE:
         return Finding.NOISE

@@ -1,9 +1,9 @@
-"""The pieces measured, run after run, and each as a ratio to its group's memcpy().
+"""Measure the pieces in several runs, each as a ratio to its group's memcpy().
 
-Of a piece counts its best time of all runs, divided by the best of the memcpy() beside
-it.  Whatever else the machine does can only add to a time, and a run is a process of its
-own because where memory happens to lie is decided once a process.  With the best two
-runs in agreement both have been tried often enough: how far they are apart is the noise.
+A piece's result is its best time of all runs, divided by the best time of its group's memcpy():
+other activity of the machine can only add to a time.  Each run is a process of its own, because
+the placement of memory is fixed per process.  The difference between the best two runs is the
+noise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PIECES = "benchmarks"
 OPTIONS = (
     *("-q", "-p", "no:cacheprovider", "--benchmark-enable", "--benchmark-only"),
-    # Many short runs find the best time sooner than few long ones.
+    # Many short runs find the best time faster than few long ones.
     *("--benchmark-disable-gc", "--benchmark-max-time=0.05"),
 )
 TAIL_LINES = 15
@@ -31,7 +31,7 @@ TAIL_LINES = 15
 
 @dataclass(frozen=True)
 class Row:
-    """One row of one run; `seconds` is its fastest call, `node` how pytest calls it."""
+    """One row of one run; `seconds` is its fastest call, `node` its pytest node id."""
 
     group: str
     name: str
@@ -40,13 +40,13 @@ class Row:
 
     @property
     def piece(self) -> str:
-        """What it is called in a baseline."""
+        """Its name in a baseline."""
         return f"{self.group}: {self.name}"
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """A piece's best time in memcpy()s; `noise` is how much more the second best runs give."""
+    """A piece's best time in memcpy()s; `noise` is the excess of the second best runs."""
 
     group: str
     value: float
@@ -67,7 +67,7 @@ def measure(nodes: Collection[str] = ()) -> list[Row]:
         )
         if out.returncode != 0:
             tail = "\n".join(out.stdout.splitlines()[-TAIL_LINES:]) or out.stderr
-            raise BenchmarkError(f"the pieces can't be measured, pytest says:\n{tail}")
+            raise BenchmarkError(f"the pieces can't be measured; pytest:\n{tail}")
         return read(path)
 
 
@@ -85,9 +85,9 @@ def read(path: Path) -> list[Row]:
 
 
 def ratios(runs: Iterable[Iterable[Row]]) -> dict[str, Ratio]:
-    """Every piece but the limits, related to the limit of its group.
+    """The ratio of every piece to the limit of its group.
 
-    Raises BenchmarkError for a group without one.
+    Raises BenchmarkError for a group without a limit.
     """
     times: dict[tuple[str, str], list[float]] = {}
     for run in runs:
@@ -102,13 +102,13 @@ def ratios(runs: Iterable[Iterable[Row]]) -> dict[str, Ratio]:
 
 def _ratio(times: Mapping[tuple[str, str], list[float]], group: str, name: str) -> Ratio:
     if (group, LIMIT) not in times:
-        raise BenchmarkError(f"{group}: no row is called {LIMIT!r}; there is nothing to relate to")
+        raise BenchmarkError(f"{group}: no row is named {LIMIT!r}, the limit of the ratios")
     piece, limit = _best_two(times[group, name]), _best_two(times[group, LIMIT])
     noise = piece[1] / piece[0] * (limit[1] / limit[0]) - 1
     return Ratio(group, piece[0] / limit[0], noise)
 
 
 def _best_two(seconds: list[float]) -> tuple[float, float]:
-    """A single run agrees with nobody: its noise is infinite."""
+    """The best time and its noise, which is infinite for a single run."""
     best, *others = sorted(seconds)
     return best, others[0] if others else float("inf")

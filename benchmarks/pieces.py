@@ -1,7 +1,7 @@
-"""What the measurements of pieces have in common: their packets, groups and limits.
+"""Shared by the measurements of pieces: packets, groups and limits.
 
 A group is measured together, and one of its rows is the limit: a memcpy() of the same
-bytes.  `benchmarks.compare` relates every other row to it.
+bytes.  `benchmarks.compare` divides the other rows by it.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from xdpcap.savefile import headers
 
-# So many packets a call: its microseconds are nanoseconds a packet.
+# Packets per call: microseconds per call are nanoseconds per packet.
 PACKETS = 1000
 FORMATS = ("pcapng", "pcap")
-# What Workbench is made of (_bench.pyx).
+# The sizes of the Workbench (bench/pieces.pyx).
 AREA_BYTES, CHUNK_BYTES = 256 << 10, 2048
-# The limit's row in every group; what stands behind SEPARATOR is for who reads the table.
+# The limit's row in every group; the text after SEPARATOR is for the reader of the table.
 LIMIT = "memcpy of the same bytes"
 SEPARATOR = "; "
-# Every ratio of a group stands on it, and memory is what other work disturbs most.
+# All ratios of a group depend on it, and other activity disturbs memory access most.
 measured_longer = pytest.mark.benchmark(max_time=0.25)
 
 
-def tell(
+def name_row(
     benchmark: BenchmarkFixture, group: str, name: str, unit: str = "us a call are ns a packet"
 ) -> None:
-    """Name a row of the table; the tests' own names are too long for it."""
+    """Name a row of the table; the tests' names are too long for that."""
     benchmark.group = f"{group}{SEPARATOR}{unit}"
     benchmark.name = name
 
 
 def of_size(size: int) -> str:
-    """The group of what is done with packets of `size` bytes."""
+    """The group of the pieces that process packets of `size` bytes."""
     return f"packets of {size} bytes"
 
 
 def file_header(file_format: str) -> bytes:
-    """What stands at the start of a file."""
+    """The headers at the start of a file."""
     if file_format == "pcap":
         return headers.pcap_header(0)
     section = headers.section_header("", "", "benchmark")

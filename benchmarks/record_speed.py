@@ -1,7 +1,7 @@
-"""`python -m benchmarks.record_speed`: how fast the recorder is, beside its limit and peers.
+"""`python -m benchmarks.record_speed`: the recorder's speed, its limit and other recorders'.
 
-Frames go at full rate from one CPU through a veth pair in namespaces of its own to a
-recorder on the other CPU.  docs/performance.md tells the method and how to read it.
+One CPU sends frames at full rate through a veth pair in private namespaces to a recorder on the
+other CPU.  docs/performance.md explains the method and how to read the results.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from xdpcap.options.units import UnitError, parse_count
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY_TYPES = ("tmpfs", "ramfs")
-# Packets a run: two to three seconds of load on a core of 2025.
+# Packets per run: two to three seconds of load on a core of 2025.
 COUNTS = {60: 6_000_000, 1514: 3_000_000}
-# Beside files: memory of sockets, rings and processes.
+# Memory beside the files: sockets, rings and processes.
 OTHER_MEMORY_BYTES = 512 << 20
 
 
@@ -45,9 +45,9 @@ OTHER_MEMORY_BYTES = 512 << 20
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Rounds of all rows; noisy ones get as many again at most.",
+    help="Rounds of all rows; noisy ones get at most as many again.",
 )
-@click.option("--count", help="Packets a run, such as 500k; without it 6M small, 3M large.")
+@click.option("--count", help="Packets per run, such as 500k; by default 6M small, 3M large.")
 @click.option(
     "--only",
     multiple=True,
@@ -68,26 +68,26 @@ OTHER_MEMORY_BYTES = 512 << 20
     type=click.Path(path_type=Path, exists=True),
     default=Path("/dev/shm"),
     show_default=True,
-    help="A memory file system.",
+    help="A directory on a memory file system.",
 )
 @click.option(
     "--disk",
     "disk_directory",
     type=click.Path(path_type=Path),
     default=ROOT / "build" / "bench",
-    help="On a disk; build/bench without it.",
+    help="A directory on a disk; by default build/bench.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     default=ROOT / "build" / "bench" / "record.json",
-    help="Every sample as JSON; build/bench/record.json without it.",
+    help="JSON file of all samples; by default build/bench/record.json.",
 )
 @click.option("--markdown", is_flag=True, help="Print the report as Markdown.")
 @click.option("--from", "source", type=click.Path(path_type=Path, exists=True),
-              help="Print the report of an earlier run and measure nothing.")  # fmt: skip
+              help="Print the report of an earlier run instead of measuring.")  # fmt: skip
 def main(source: Path | None, markdown: bool, **options: Any) -> None:
-    """Measure what the recorder keeps at full load, beside its limit and other recorders."""
+    """Measure the recorder at full load, its limit and other recorders."""
     try:
         about, results = report.load(source) if source else _measure(Options(**options))
     except XdpcapError as exc:
@@ -101,7 +101,7 @@ def main(source: Path | None, markdown: bool, **options: Any) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """The command line, as it was given."""
+    """The command line's options."""
 
     round_count: int
     count: str | None
@@ -120,9 +120,9 @@ def _measure(options: Options) -> tuple[dict[str, Any], list[Results]]:
     _check(scenarios, recorders)
     about = machine.describe() | {"layout": _layout(cpus, scenarios)}
     plan = Plan(cpus, options.round_count, options.noise_bound)
-    # Everything that this process does is on the sender's side.
+    # This process runs on the sender's CPU.
     os.sched_setaffinity(0, {cpus.sender})
-    # A process that is told to end takes its recorder, lab and files with it.
+    # A process that is terminated ends its recorder, and removes its lab and files.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     namespaces.sweep()
     for directory in {scenario.directory for scenario in scenarios}:
@@ -169,7 +169,7 @@ def _count(text: str | None) -> int | None:
 def _choose(
     only: tuple[str, ...], scenarios: list[Scenario], recorders: list[Recorder]
 ) -> tuple[list[Scenario], list[Recorder], bool]:
-    """What `--only` leaves; a kind of which nothing is named stays whole."""
+    """Apply `--only`; a kind of which nothing is named stays complete."""
     places = {scenario.name for scenario in scenarios}
     names = {recorder.name for recorder in recorders} | {FIO}
     for word in only:
@@ -187,7 +187,7 @@ def _choose(
 
 
 def _check(scenarios: list[Scenario], recorders: list[Recorder]) -> None:
-    """What can be known to fail before anything is measured."""
+    """Check, before measuring, for everything that would make a run fail."""
     if os.geteuid() != 0:
         raise UsageError("namespaces and XDP need root; run with sudo")
     programs = ["capinfos", FIO, *(recorder.program for recorder in recorders)]

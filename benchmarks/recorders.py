@@ -1,7 +1,7 @@
-"""What is measured: the drop loop and `xdpcap record`, each as a process of its own.
+"""The measured recorders: the drop loop and `xdpcap record`, each in its own process.
 
-A `Recorder` says how to start one, how to tell that it records, and how to read from
-its files and its own report what it kept.
+A `Recorder` defines how to start one, how to recognize that it records, and how to read its
+results from its files and its report.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from xdpcap.errors import XdpcapError
 
 
 class BenchmarkError(XdpcapError):
-    """A measurement that means nothing: a recorder failed, or counts do not agree."""
+    """An invalid measurement: a recorder failed, or counts do not agree."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run happens: its directory, and the CPU that the recorder is pinned to."""
+    """A run's directory, and the CPU that the recorder is pinned to."""
 
     directory: Path
     cpu: int
 
     @property
     def files(self) -> list[Path]:
-        """The capture files, complete or not; what a recorder says goes elsewhere."""
+        """The capture files, complete or not, without the recorder's output."""
         return sorted(path for path in self.directory.iterdir() if path.is_file())
 
     @property
     def written_bytes(self) -> int:
-        """Bytes in the files so far; a file mapped to be written may be longer than that."""
+        """Bytes written to the files so far; a file that is mapped for writing may be longer."""
         found = [path.stat() for path in self.files]
         return sum(min(one.st_size, one.st_blocks * 512) for one in found)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a recorder kept; `report` is what it says itself."""
+    """The packets that a recorder kept; `report` is its own report."""
 
     kept: int
     report: dict[str, Any] = field(default_factory=dict)
@@ -53,8 +53,8 @@ class Outcome:
 class Recorder:
     """A program that takes packets from `rx0` until SIGINT.
 
-    `ready` appears in its output once it records; `skb` says that it sees packets only
-    as skbs; `read(place, stdout, stderr)` is called after its end.
+    `ready` appears in its output once it records; `skb`: it receives packets only as skbs;
+    `read(place, stdout, stderr)` is called after it has ended.
     """
 
     name: str
@@ -70,12 +70,12 @@ OURS = "xdpcap pcapng"
 
 
 def drop_loop() -> Recorder:
-    """The limit: the recorder's socket set-up, with packets taken and thrown away."""
+    """The limit: the recorder's socket set-up, receiving and dropping packets."""
     return Recorder(DROP_LOOP, _drop_argv, "ready", _read_drop)
 
 
 def xdpcap(file_format: str, options: Sequence[str] = (), name: str = "") -> Recorder:
-    """The command as a user runs it, in one of its two formats; `options` are further ones."""
+    """The command as a user runs it, in one of its two formats; `options` are added."""
 
     def argv(place: Place) -> list[str]:
         return [
@@ -88,7 +88,7 @@ def xdpcap(file_format: str, options: Sequence[str] = (), name: str = "") -> Rec
 
 
 def count_packets(files: list[Path]) -> int:
-    """Packets in capture files, as capinfos counts them; it reads every record."""
+    """The packets in capture files, counted by capinfos, which reads every record."""
     if not files:
         return 0
     out = subprocess.run(

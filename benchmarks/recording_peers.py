@@ -1,8 +1,9 @@
-"""The other recorders, at the best settings found, with the same buffer memory.
+"""The other recorders, with the best settings found and the same buffer memory.
 
-They read packet sockets, which see skbs only: the receiver has no program and GRO on.
-All three map a TPACKET_V3 ring of 64 MiB.  Whole packets, nanosecond times where the
-tool has them, as root so that nobody's files change hands, and nothing printed a packet.
+They read packet sockets, which receive only skbs: the receiver has no program and GRO on.
+All three map a TPACKET_V3 ring of 64 MiB.  They record whole packets, with nanosecond times
+where the tool has them, run as root so that no file changes its owner, and print nothing per
+packet.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def peers() -> list[Recorder]:
 
 
 def missing(programs: list[str]) -> list[str]:
-    """The Debian packages of those programs that are not installed."""
+    """The Debian packages of the programs that are not installed."""
     return sorted({PACKAGES[name] for name in programs if shutil.which(name) is None})
 
 
@@ -60,7 +61,7 @@ def _dumpcap() -> Recorder:
 
 def _netsniff_ng() -> Recorder:
     def argv(place: Place) -> list[str]:
-        # A mapped file is its best way to write: half the CPU time of the default, and fewer
+        # A mapped file is its fastest way to write: half the CPU time of the default, and fewer
         # losses on a disk. Nanosecond pcap; no change to the host's socket buffer limits.
         return [
             *("netsniff-ng", "--in", RX_NAME, "--out", str(place.directory / "peer.pcap")),
@@ -78,11 +79,11 @@ def _peer(
     """A recorder whose own figures match the patterns `captured` and `dropped`."""
 
     def read(place: Place, stdout: str, stderr: str) -> Outcome:
-        said = stdout + stderr
+        output = stdout + stderr
         kept = count_packets(place.files)
         if kept == 0:
             raise BenchmarkError("it received nothing; is GRO on at the receiver?")
-        report = {"captured": _figure(captured, said), "dropped": _figure(dropped, said)}
+        report = {"captured": _figure(captured, output), "dropped": _figure(dropped, output)}
         return Outcome(kept, report)
 
     return Recorder(program, argv, ready, read, skb=True, program=program)

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.replay_speed`: how fast and how exactly replays send.
+"""`python -m benchmarks.replay_speed`: the rate and the timing accuracy of replays.
 
-Through a veth pair in namespaces of its own, beside the bare sending loop, a loop that
-only watches the clock, and tcpreplay.  docs/performance.md tells the method.
+Measured through a veth pair in private namespaces, and compared with the bare sending loop, a
+loop that only reads the clock, and tcpreplay.  docs/performance.md explains the method.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from xdpcap.errors import UsageError, XdpcapError
 
 SIZES = {"send-64": 60, "send-1514": 1514}
 RATES = {"gaps-10k": 10_000, "gaps-100k": 100_000}
-# Recordings of the paced runs, and what processes need.
+# The recordings of the paced runs, and the memory of the processes.
 WARM_BYTES = 512 << 20
 
 
@@ -46,12 +46,12 @@ WARM_BYTES = 512 << 20
               help="A scenario; may be given more than once.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path),
               default=ROOT / "build" / "bench" / "replay.json",
-              help="Every sample as JSON; build/bench/replay.json without it.")  # fmt: skip
+              help="JSON file of all samples; by default build/bench/replay.json.")  # fmt: skip
 @click.option("--markdown", is_flag=True, help="Print the report as Markdown.")
 @click.option("--from", "source", type=click.Path(path_type=Path, exists=True),
-              help="Print the report of an earlier run and measure nothing.")  # fmt: skip
+              help="Print the report of an earlier run instead of measuring.")  # fmt: skip
 def main(source: Path | None, markdown: bool, **options: Any) -> None:
-    """Measure how fast and how exactly replays send, beside their limits and tcpreplay."""
+    """Measure the rate and the timing accuracy of replays, their limits and tcpreplay."""
     try:
         report = load(source) if source else _measure(**options)
     except XdpcapError as exc:
@@ -68,12 +68,12 @@ def _measure(rounds: int, only: tuple[str, ...], output: Path) -> Report:
         raise UsageError("namespaces and XDP need root; run with sudo")
     if packages := missing([TCPREPLAY]):
         raise UsageError(f"{', '.join(packages)} is not installed; apt-get install it")
-    # The first CPU serves most interrupts: the sender, whose times are looked at, has the other.
+    # The first CPU serves most interrupts: the sender, whose timing is measured, has the other.
     first = cpus_to_use()
     cpus = Cpus(sender=first.recorder, recorder=first.sender)
     layout = f"sender on CPU {cpus.sender}, receiver on CPU {cpus.recorder}, one queue"
     report = Report(machine.describe() | {"layout": layout}, [], [])
-    # What this process does is the receiver's side, where there is time left.
+    # This process runs on the receiver's CPU, which has time to spare.
     os.sched_setaffinity(0, {cpus.recorder})
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     namespaces.sweep()
@@ -96,7 +96,7 @@ def _measure(rounds: int, only: tuple[str, ...], output: Path) -> Report:
 
 
 def _rate_rounds(result: Samples[RateSample], rounds: int, cpus: Cpus) -> None:
-    """Bare loop, row, bare loop, row, ..., bare loop; round after round."""
+    """Run the rounds: bare loop, row, bare loop, row, ..., bare loop."""
     senders = [programs.ours_at_top_speed(), *programs.tcpreplays_at_top_speed()]
     for number in range(1, rounds + 1):
 

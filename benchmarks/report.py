@@ -1,4 +1,4 @@
-"""How the recorder's results read: their tables, and the JSON file."""
+"""The report of the recorder's results: tables, and the JSON file."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def sheets(results: Sequence[Results]) -> Iterator[Sheet]:
 
 
 def print_report(console: Console, about: dict[str, Any], results: Sequence[Results]) -> None:
-    """The whole report on a terminal or in a log."""
+    """Print the report to a terminal or a log."""
     print_sheets(console, machine_lines(about, _activities(results)), sheets(results))
 
 
 def markdown(about: dict[str, Any], results: Sequence[Results]) -> str:
-    """The same report to paste into a document."""
+    """The report as Markdown."""
     return as_markdown(machine_lines(about, _activities(results)), sheets(results))
 
 
@@ -55,7 +55,7 @@ def save(path: Path, about: dict[str, Any], results: Sequence[Results]) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, Any], list[Results]]:
-    """What `save` wrote.  Raises UsageError for another file."""
+    """Load a file of `save`.  Raises UsageError for any other file."""
     try:
         data = json.loads(path.read_text())
         return data["about"], [Results.from_dict(result) for result in data["results"]]
@@ -70,7 +70,7 @@ def _figures(result: Results) -> Sheet:
         notes.append(f"~ still spreads over more than {result.noise_bound:.0%} after repeating")
     floors = [f"packets/s {result.rate_floor:.1%}"]
     floors += [f"{n} {result.floor(m):.0f} ns" for n, (m, less) in METRICS.items() if less]
-    notes.append(f"Noise floor, one drop loop against the next: {', '.join(floors)}.")
+    notes.append(f"Noise floor, one drop loop compared with the next: {', '.join(floors)}.")
     wire = "64" if scenario.size == 60 else str(scenario.size)
     title = (
         f"{scenario.name}: {scenario.count / 1e6:g} million frames of {wire} bytes, "
@@ -99,7 +99,7 @@ def _figure_row(row: Row) -> tuple[str, ...]:
 
 
 def _losses(lost: Summary) -> str:
-    """Shares of packets; one packet in a million must not read as none."""
+    """Shares of packets, which show even one packet in a million."""
     if lost.high == 0:
         return "none"
     figures = [
@@ -110,13 +110,13 @@ def _losses(lost: Summary) -> str:
 
 
 def _comparison(result: Results) -> Sheet:
-    """The recorder against each peer: how much better, in the same rounds."""
+    """The recorder's advantage over each peer, in the same rounds."""
     rows = []
     for peer in peer_names(result):
         cells = [peer]
         for metric in METRICS:
             ratios, found = result.finding(OURS, peer, metric)
-            cells.append(_outcome(ratios, found))
+            cells.append(_finding_text(ratios, found))
         rows.append(tuple(cells))
     note = (
         "Medians over rounds; fewer times the CPU is better. Ahead or behind only if every round "
@@ -126,7 +126,7 @@ def _comparison(result: Results) -> Sheet:
     return Sheet(title, ("recorder", *METRICS), tuple(rows), (note,))
 
 
-def _outcome(ratios: Sequence[float], found: Finding) -> str:
+def _finding_text(ratios: Sequence[float], found: Finding) -> str:
     if not ratios:
         return ""
     word = {Finding.MORE: "ahead", Finding.LESS: "behind", Finding.NOISE: str(Finding.NOISE)}

@@ -1,4 +1,4 @@
-"""Samples of a scenario put together: rows, ratios, and what may be concluded."""
+"""The samples of a scenario: rows, ratios, and conclusions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.recorders import DROP_LOOP, OURS
 
 Metric = Callable[[Sample], float]
 
-# What recorders are compared by: its name, how to read it, and whether less is better.
+# The metrics of the comparison: name, function, and whether less is better.
 METRICS: dict[str, tuple[Metric, bool]] = {
     "packets/s": (lambda sample: sample.pps, False),
     "recorder CPU": (lambda sample: sample.cpu_ns, True),
@@ -26,25 +26,25 @@ METRICS: dict[str, tuple[Metric, bool]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One recorder's samples, summarized; None where a metric makes no sense."""
+    """A summary of one recorder's samples; None where a metric does not apply."""
 
     name: str
     samples: tuple[Sample, ...]
     noisy: bool
 
     def of(self, metric: Metric) -> Summary:
-        """The five numbers of any metric."""
+        """The summary of a metric."""
         return summarize([metric(sample) for sample in self.samples])
 
     @property
     def to_reference(self) -> Summary:
-        """Packets a second against the drop loop's of the same round."""
+        """Packets per second, relative to the drop loop in the same round."""
         return self.of(lambda sample: sample.pps / sample.reference_pps)
 
 
 @dataclass
 class Results:
-    """Everything measured of one scenario, in the order in which it was measured."""
+    """All samples of one scenario, in the order of measurement."""
 
     scenario: Scenario
     noise_bound: float
@@ -57,7 +57,7 @@ class Results:
         return list(dict.fromkeys(sample.row for sample in self.samples))
 
     def row(self, name: str) -> Row:
-        """The samples of one recorder, of which there must be some."""
+        """The row of one recorder, which must have samples."""
         samples = tuple(sample for sample in self.samples if sample.row == name)
         return Row(name, samples, self._noisy(samples))
 
@@ -71,12 +71,12 @@ class Results:
         return {s.round: metric(s) for s in self.samples if s.row == name}
 
     def floor(self, metric: Metric) -> float:
-        """What drop loops of one round differ by, one from the next, in the metric's unit."""
+        """The noise floor: the difference of consecutive drop loops, in the metric's unit."""
         return floor_of([abs(metric(b) - metric(a)) for a, b in self._drop_pairs])
 
     @property
     def rate_floor(self) -> float:
-        """The same of packets a second, as a share."""
+        """The noise floor of packets per second, as a share."""
         return floor_of([abs(b.pps / a.pps - 1) for a, b in self._drop_pairs])
 
     @property
@@ -85,15 +85,15 @@ class Results:
         return [(a, b) for a, b in pairwise(drops) if a.round == b.round]
 
     def ratios(self, ours: str, theirs: str, metric: Metric) -> list[float]:
-        """One ratio for each round that has both."""
+        """A ratio for each round that has both."""
         mine, other = self.by_round(ours, metric), self.by_round(theirs, metric)
         return [mine[number] / other[number] for number in mine if other.get(number)]
 
     def finding(self, ours: str, theirs: str, name: str) -> tuple[list[float], Finding]:
-        """The ratios of a metric of METRICS, and MORE where `ours` is the better one.
+        """The ratios of a metric of METRICS, and MORE where `ours` is better.
 
-        The drop loop's CPU time a packet is short: its noise counts in nanoseconds, as a
-        share of what it is held against, and never as less than the share of the rate.
+        The drop loop's CPU time per packet is short: its noise counts in nanoseconds, as a
+        share of the compared value, and never as less than the rate's share.
         """
         metric, less_is_better = METRICS[name]
         ratios = self.ratios(ours, theirs, metric)
@@ -106,9 +106,9 @@ class Results:
         return ratios, found
 
     def shares_of_limit(self) -> list[float]:
-        """Our bytes a second against fio's or the drop loop's, whichever are lower.
+        """Our bytes per second, relative to the lower of fio's and the drop loop's.
 
-        The drop loop writes nothing: what counts is what a recorder at its rate would.
+        The drop loop writes nothing: a recorder's bytes at its rate count.
         """
         limit = self.by_round(FIO, lambda sample: sample.file_rate)
         return [
@@ -121,7 +121,7 @@ class Results:
         if samples and samples[0].row == FIO:
             metrics: list[Metric] = [lambda sample: sample.file_rate]
         elif samples and samples[0].row == DROP_LOOP:
-            # Its CPU time is too short to be steady; what counts is its rate.
+            # Its CPU time is too short to be stable; its rate decides.
             metrics = [lambda sample: sample.pps]
         else:
             metrics = [
@@ -134,7 +134,7 @@ class Results:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON report; `from_dict` reads it back."""
+        """The samples for the JSON report; `from_dict` reads them back."""
         scenario = {
             key: str(value) if isinstance(value, Path) else value
             for key, value in vars(self.scenario).items()
@@ -148,7 +148,7 @@ class Results:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Results:
-        """What `as_dict` gave."""
+        """Results from the output of `as_dict`."""
         scenario = dict(data["scenario"])
         for key in ("directory", "memory_directory"):
             scenario[key] = Path(scenario[key])

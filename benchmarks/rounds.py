@@ -1,8 +1,8 @@
-"""The order of measuring: drop loop, row, drop loop, row, ..., drop loop; round after round.
+"""The order of measurements in a round: drop loop, row, drop loop, row, ..., drop loop.
 
-Whatever the machine does slowly then happens to a row and to its reference alike.  A
-row whose spread is above the bound is measured in further rounds, together with the
-recorder itself, so that the two can still be compared round by round.
+Slow changes of the machine then affect a row and its reference alike.  A row whose spread is
+above the bound is measured in more rounds, together with the recorder itself, so that the two
+can still be compared round by round.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from benchmarks.recorders import DROP_LOOP, OURS, BenchmarkError, Recorder, drop
 from benchmarks.results import Results
 
 Measure = Callable[[Task], Sample]
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure: rounds of all rows, and at most as many again of noisy ones."""
+    """The number of rounds of all rows; noisy rows get at most as many again."""
 
     cpus: Cpus
     rounds: int
@@ -32,7 +32,7 @@ class Plan:
 
 
 def measures(recorders: Sequence[Recorder], *, fio: bool) -> dict[str, Measure]:
-    """How each row of a scenario is measured, by its name."""
+    """The function that measures each row of a scenario, by name."""
     rows: dict[str, Measure] = {r.name: partial(measure, r) for r in recorders}
     if fio:
         rows[FIO] = measure_fio
@@ -40,22 +40,22 @@ def measures(recorders: Sequence[Recorder], *, fio: bool) -> dict[str, Measure]:
 
 
 class Runner:
-    """Measures one scenario; `results` is whole after each sample.
+    """Measures one scenario; `results` is consistent after each sample.
 
-    A row that fails is left out from then on, and `results.failures` says why.
+    A row that fails is skipped from then on; `results.failures` has the reason.
     """
 
-    def __init__(self, scenario: Scenario, rows: dict[str, Measure], plan: Plan, tell: Tell):
+    def __init__(self, scenario: Scenario, rows: dict[str, Measure], plan: Plan, log: Log):
         self.results = Results(scenario, plan.noise_bound)
         self._scenario = scenario
         self._rows = dict(rows)
         self._plan = plan
-        self._tell = tell
+        self._log = log
 
     def run(self) -> Results:
-        """All rounds.
+        """Run all rounds.
 
-        Raises BenchmarkError when the drop loop fails, since nothing has a reference then.
+        Raises BenchmarkError when the drop loop fails: without it there is no reference.
         """
         rounds = self._plan.rounds
         for number in range(1, rounds + 1):
@@ -86,13 +86,13 @@ class Runner:
 
     def _one(self, name: str, how: Measure, task: Task) -> Sample:
         sample = how(task)
-        sample.reference_pps = sample.pps  # a row's own is known after the next drop loop
+        sample.reference_pps = sample.pps  # a row's reference is known after the next drop loop
         self.results.samples.append(sample)
         self._say(f"round {task.round}: {name}: {_line(sample)}")
         return sample
 
     def _say(self, text: str) -> None:
-        self._tell(f"{self._scenario.name}: {text}")
+        self._log(f"{self._scenario.name}: {text}")
 
 
 def _line(sample: Sample) -> str:

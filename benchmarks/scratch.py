@@ -1,4 +1,4 @@
-"""Directories for the files of one run, which are large: none may be left behind."""
+"""Temporary directories for the large files of one run; none may be left behind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(rf"{PREFIX}(?P<pid>\d+)-")
 
 @contextlib.contextmanager
 def scratch(parent: Path) -> Iterator[Path]:
-    """A new directory in `parent`, gone with all that is in it afterwards."""
+    """A new directory in `parent`, removed with its content afterwards."""
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
     try:
         yield path
@@ -25,7 +25,7 @@ def scratch(parent: Path) -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Remove what killed processes have left in `parent`."""
+    """Remove the directories of killed processes from `parent`."""
     for path in parent.glob(f"{PREFIX}*"):
         match = _NAME.match(path.name)
         if match and not os.path.exists(f"/proc/{match['pid']}"):

@@ -1,4 +1,4 @@
-"""Tables of a report: built once as rows of text, drawn on a terminal or as Markdown."""
+"""Tables of a report: rows of text, printed to a terminal or as Markdown."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from benchmarks.noise import Summary
 
 # A run is called disturbed above this share of the machine's CPU time.
 STEAL_SHARE = 0.01
-# Narrower, the widest table would fold its figures.
+# Narrower, the widest table would wrap its figures.
 MIN_WIDTH = 116
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as text; a cell may have two lines, a figure above and its range below.
+    """A table as text; a cell may have two lines, a figure and its range.
 
-    `words`: whether the columns behind the first are words, and not figures.
+    `words`: the columns after the first are text, not figures.
     """
 
     title: str
@@ -35,7 +35,7 @@ class Sheet:
 
 
 def print_sheets(console: Console, lines: Iterable[str], sheets: Iterable[Sheet]) -> None:
-    """Lines about the machine, then the tables."""
+    """Print lines about the machine, then the tables."""
     console.width = max(console.width, MIN_WIDTH)
     for line in lines:
         console.print(line, highlight=False, markup=False)
@@ -54,7 +54,7 @@ def print_sheets(console: Console, lines: Iterable[str], sheets: Iterable[Sheet]
 
 
 def as_markdown(lines: Iterable[str], sheets: Iterable[Sheet]) -> str:
-    """The same to paste into a document."""
+    """The same as Markdown."""
     text = [f"- {line}" for line in lines]
     for sheet in sheets:
         text += ["", f"### {sheet.title}", "", _markdown_row(sheet.columns)]
@@ -66,7 +66,7 @@ def as_markdown(lines: Iterable[str], sheets: Iterable[Sheet]) -> str:
 
 
 def machine_lines(about: dict[str, Any], runs: Sequence[Activity]) -> Iterator[str]:
-    """What the machine is, and what it was doing while each run was measured."""
+    """Lines that describe the machine, and its activity during each run."""
     kind = "virtual machine" if about["virtual"] else "bare metal"
     memory = f"{about['memory_bytes'] / (1 << 30):.0f} GiB"
     yield f"{about['cpu']}, {about['cpus']} CPUs, {memory}, {kind}"
@@ -90,7 +90,7 @@ def machine_lines(about: dict[str, Any], runs: Sequence[Activity]) -> Iterator[s
 
 
 def cell(summary: Summary, form: str) -> str:
-    """A figure with its range below; without one where there is one value only."""
+    """A figure with its range below; without the range if there is only one value."""
     text = f"{summary.median:{form}}"
     if summary.count == 1:
         return text

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.sizing`: what a link of a given speed asks of a recorder, as Markdown.
+"""`python -m benchmarks.sizing`: a recorder's requirements at a given link speed, as Markdown.
 
-Packets a second, bytes to the disk, memory for a disk that stands still for a second, cores
-for the recorder's threads.  docs/sizing.md has the result and says what it rests on.
+Packets per second, bytes per second to the disk, memory for a disk that stalls for a second,
+cores for the recorder's threads.  docs/sizing.md has the result and its assumptions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import click
 
-# A frame on the wire beside what is recorded: checksum, preamble, gap (IEEE 802.3).
+# The bytes of a frame on the wire that are not recorded: FCS, preamble, gap (IEEE 802.3).
 WIRE_OVERHEAD_BYTES = 24
 # An Enhanced Packet Block as the recorder writes it, hash included, without the packet.
 RECORD_BYTES = 76
@@ -22,31 +22,31 @@ LINKS_GBPS = (10, 25, 100)
 
 @dataclass(frozen=True)
 class Mix:
-    """Frames without checksum: (bytes, share of packets); `cpu_ns` of recorder CPU a packet."""
+    """Frames without FCS: (bytes, share of packets); `cpu_ns`: recorder CPU per packet."""
 
     name: str
     sizes: tuple[tuple[int, float], ...]
     cpu_ns: float
 
     def mean(self, size_of: dict[int, float]) -> float:
-        """The mean over packets of something that depends on a packet's size."""
+        """The mean over all packets of a function of a packet's size."""
         whole = sum(share for _, share in self.sizes)
         return sum(size_of[size] * share for size, share in self.sizes) / whole
 
     @property
     def wire_bytes(self) -> float:
-        """A packet on the wire."""
+        """The bytes of a packet on the wire."""
         return self.mean({size: size + WIRE_OVERHEAD_BYTES for size, _ in self.sizes})
 
     @property
     def record_bytes(self) -> float:
-        """A packet in a pcapng file."""
+        """The bytes of a packet in a pcapng file."""
         return self.mean({size: -(-size // 4) * 4 + RECORD_BYTES for size, _ in self.sizes})
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one link with one mix asks for; sizes in bytes, times in seconds."""
+    """The requirements of one link with one mix; sizes in bytes, times in seconds."""
 
     pps: float
     disk_bytes_s: float
@@ -55,9 +55,9 @@ class Need:
 
 
 def mixes(small_ns: float, large_ns: float) -> tuple[Mix, ...]:
-    """The three mixes, with what was measured for the smallest and the largest frame.
+    """The three mixes, with the measured CPU time of the smallest and the largest frame.
 
-    Between them the price grows with the bytes of the record.
+    In between the CPU time grows linearly with the bytes of the record.
     """
     ends = Mix("", ((60, 1),), small_ns), Mix("", ((1514, 1),), large_ns)
     slope = (large_ns - small_ns) / (ends[1].record_bytes - ends[0].record_bytes)
@@ -72,7 +72,7 @@ def mixes(small_ns: float, large_ns: float) -> tuple[Mix, ...]:
 
 
 def need(gbps: float, mix: Mix) -> Need:
-    """At full rate, nothing lost."""
+    """The requirements at full rate without loss."""
     pps = gbps * 1e9 / 8 / mix.wire_bytes
     return Need(
         pps=pps,
@@ -99,7 +99,7 @@ def table(all_mixes: Sequence[Mix]) -> Iterator[str]:
                 f"{asked.disk_bytes_s / 1e9:.2f}",
                 f"{asked.frames_bytes / 1e9:.1f}",
                 f"{asked.cores:.2f}",
-                # Half of a core's time is left for bursts.
+                # Half of a core's time is reserved for bursts.
                 str(max(1, math.ceil(2 * asked.cores))),
             ]
             yield f"| {' | '.join(cells)} |"
@@ -107,11 +107,11 @@ def table(all_mixes: Sequence[Mix]) -> Iterator[str]:
 
 @click.command()
 @click.option("--small-ns", type=float, default=98.0, show_default=True,
-              help="Recorder CPU a packet of 64 bytes, into memory.")  # fmt: skip
+              help="Recorder CPU time per packet of 64 bytes, to memory, in ns.")  # fmt: skip
 @click.option("--large-ns", type=float, default=216.0, show_default=True,
-              help="The same of 1514 bytes, to a disk.")  # fmt: skip
+              help="The same for 1514 bytes, to a disk.")  # fmt: skip
 def main(small_ns: float, large_ns: float) -> None:
-    """Print what 10, 25 and 100 Gb/s ask for, from the recorder's CPU time a packet."""
+    """Print the requirements of 10, 25 and 100 Gb/s, from the recorder's CPU time per packet."""
     for line in table(mixes(small_ns, large_ns)):
         click.echo(line)
 

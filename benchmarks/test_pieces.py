@@ -1,8 +1,7 @@
 """The recorder's parts on plain memory: encoding, the file sink, the savefile reader.
 
-Each call handles a thousand packets, so that microseconds a call are nanoseconds a
-packet.  Run with `make bench`; without `--benchmark-enable` each piece runs once and
-is only checked.
+Each call handles a thousand packets, so that microseconds per call are nanoseconds per packet.
+Run with `make bench`; without `--benchmark-enable` each piece runs once and is only checked.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ from benchmarks.pieces import (
     bench_frame,
     file_header,
     measured_longer,
+    name_row,
     of_size,
-    tell,
 )
 from xdpcap.bench.pieces import Workbench
 from xdpcap.options.record import MEMORY_BLOCKS
@@ -31,7 +30,7 @@ from xdpcap.savefile.sink import FileSink, choose_mode
 
 SIZES = (64, 512, 1514, 9000)
 SINK_SIZES = (64, 1514)
-# Each call makes the file longer: 158 MB in the end, at most.
+# Each call appends to the file: 158 MB in the end, at most.
 SINK_CALLS = 100
 
 
@@ -40,7 +39,7 @@ SINK_CALLS = 100
 def test_a_thousand_packets_become_the_records_that_the_encoder_makes_one_by_one(
     benchmark: BenchmarkFixture, file_format: str, size: int
 ) -> None:
-    tell(benchmark, of_size(size), f"{file_format} records")
+    name_row(benchmark, of_size(size), f"{file_format} records")
     workbench = Workbench(file_format, size)
     workbench.encode(PACKETS)
     encoder = RecordEncoder(file_format)
@@ -56,7 +55,7 @@ def test_a_thousand_packets_become_the_records_that_the_encoder_makes_one_by_one
 def test_a_memcpy_moves_the_same_bytes_to_the_same_places(
     benchmark: BenchmarkFixture, size: int
 ) -> None:
-    tell(benchmark, of_size(size), LIMIT)
+    name_row(benchmark, of_size(size), LIMIT)
     workbench = Workbench("pcapng", size)
     workbench.copy(PACKETS)
     assert workbench.last_record[:size] == bench_frame(size, PACKETS - 1)
@@ -68,7 +67,7 @@ def test_a_memcpy_moves_the_same_bytes_to_the_same_places(
 def test_the_sink_puts_every_record_into_a_file_in_memory(
     benchmark: BenchmarkFixture, growing_file: Path, file_format: str, size: int
 ) -> None:
-    tell(benchmark, of_size(size), f"{file_format} records, into a file in memory")
+    name_row(benchmark, of_size(size), f"{file_format} records, into a file in memory")
     workbench = Workbench(file_format, size)
     fd = os.open(growing_file, os.O_CREAT | os.O_WRONLY)
     try:
@@ -96,7 +95,7 @@ def test_the_sink_puts_every_record_into_a_file_in_memory(
 def test_the_reader_reads_a_thousand_packets_back(
     benchmark: BenchmarkFixture, memory_file: Path, file_format: str
 ) -> None:
-    tell(benchmark, of_size(64), f"{file_format} file, read in Python")
+    name_row(benchmark, of_size(64), f"{file_format} file, read in Python")
     encoder = RecordEncoder(file_format)
     frame = bench_frame(64, 0)
     records = b"".join(encoder.encode(frame, number) for number in range(PACKETS))

@@ -1,8 +1,8 @@
-"""What a replay does with packets before it sends them: read, edit, plan, divide.
+"""The steps of a replay before sending: read, edit, plan, divide.
 
-A thousand packets a call, so that its microseconds are nanoseconds a packet.  The calls
-go round through as many sets as 8 MiB hold, a batch of the feed, so that packets do not
-stay in the nearest cache.
+Each call handles a thousand packets, so that microseconds per call are nanoseconds per packet.
+The calls cycle through as many sets as fit 8 MiB, the size of a batch, so that packets do not
+stay in the first-level cache.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.pieces import FORMATS, LIMIT, PACKETS, file_header, measured_longer, of_size, tell
+from benchmarks.pieces import (
+    FORMATS,
+    LIMIT,
+    PACKETS,
+    file_header,
+    measured_longer,
+    name_row,
+    of_size,
+)
 from xdpcap.bench.lab.frames import numbered_frame
 from xdpcap.bench.pieces import Copier
 from xdpcap.packets.edit.rewrite import Rewriter
@@ -27,14 +35,14 @@ from xdpcap.savefile.batch_reader import BatchReader
 from xdpcap.savefile.encode import RecordEncoder
 
 SIZES = (64, 1514)
-ALIGN = 64  # of packets in a set (_packets.pyx)
-ENTRY_BYTES = 32  # struct Entry (_packets.pxd)
+ALIGN = 64  # of packets in a set (packets/packet_set.pyx)
+ENTRY_BYTES = 32  # struct Entry (packets/packet_set.pxd)
 ENTRIES = f"entries of a set, {ENTRY_BYTES} bytes each"
 GAP_NS = 1000
 QUEUES = 4
-# Calls that each need something made anew: a reader that stands at the start, a pacer.
+# Calls that each need a new object: a reader at the start of its file, a pacer.
 CALLS = 50
-# Two maps, so that the second call finds what the first has left and edits it back.
+# Two maps, so that the second call undoes the edits of the first.
 MAPS = ("192.0.2.0/24:198.51.100.0/24", "198.51.100.0/24:192.0.2.0/24")
 HEADERS_BYTES = 14 + 20 + 8
 NEW_MAC = "02:00:00:00:00:99"
@@ -54,7 +62,7 @@ def packet_set(size: int) -> PacketSet:
 
 
 def round_and_round(size: int, make: Callable[[], PacketSet]) -> Iterator[PacketSet]:
-    """Sets of a thousand packets of that size, one after the other, for ever."""
+    """Cycle endlessly through sets of a thousand packets of that size."""
     count = max(1, BATCH_BYTES // (PACKETS * -(-size // ALIGN) * ALIGN))
     return itertools.cycle([make() for _ in range(count)])
 
@@ -70,9 +78,9 @@ def capture(path: Path, file_format: str, size: int) -> None:
 def test_a_thousand_packets_are_read_into_a_set(
     benchmark: BenchmarkFixture, memory_file: Path, file_format: str, size: int
 ) -> None:
-    tell(benchmark, of_size(size), f"{file_format} file, read into a set")
+    name_row(benchmark, of_size(size), f"{file_format} file, read into a set")
     capture(memory_file, file_format, size)
-    # Filled once: their memory is there.
+    # Filled once, so that their memory is allocated.
     sets = round_and_round(size, lambda: packet_set(size))
     last = PacketSet()
 
@@ -105,7 +113,7 @@ def test_a_thousand_packets_are_read_into_a_set(
 def test_a_thousand_packets_are_edited(
     benchmark: BenchmarkFixture, name: str, rules: dict[str, object], places: slice, size: int
 ) -> None:
-    tell(benchmark, of_size(size), f"rewriting: {name}")
+    name_row(benchmark, of_size(size), f"rewriting: {name}")
     packets = packet_set(size)
     rewriter = Rewriter(**rules)
     rewriter.apply(packets)
@@ -118,9 +126,9 @@ def test_a_thousand_packets_are_edited(
 
 @pytest.mark.parametrize("kind", ["recorded", "mbps"])
 def test_a_thousand_packets_get_their_due_times(benchmark: BenchmarkFixture, kind: str) -> None:
-    tell(benchmark, ENTRIES, f"plan: {kind}")
+    name_row(benchmark, ENTRIES, f"plan: {kind}")
     sets = round_and_round(64, lambda: packet_set(64))
-    # One pacer plans one replay: times that go back would be another piece.
+    # A pacer plans one replay: times that go back would measure something else.
     plan = benchmark.pedantic(
         Pacer.plan, setup=lambda: ((Pacer(kind), next(sets)), {}), rounds=20 * CALLS
     )
@@ -130,7 +138,7 @@ def test_a_thousand_packets_get_their_due_times(benchmark: BenchmarkFixture, kin
 
 
 def test_a_thousand_packets_are_divided_among_queues(benchmark: BenchmarkFixture) -> None:
-    tell(benchmark, ENTRIES, f"divide: {QUEUES} queues")
+    name_row(benchmark, ENTRIES, f"divide: {QUEUES} queues")
     sets = round_and_round(64, lambda: packet_set(64))
     orders = benchmark(lambda: divide(next(sets), QUEUES))
     assert sorted(itertools.chain(*orders)) == list(range(PACKETS))
@@ -139,8 +147,8 @@ def test_a_thousand_packets_are_divided_among_queues(benchmark: BenchmarkFixture
 
 @measured_longer
 def test_a_memcpy_moves_as_many_bytes_as_the_entries_have(benchmark: BenchmarkFixture) -> None:
-    tell(benchmark, ENTRIES, LIMIT)
-    # As many entries as the calls above go through.
+    name_row(benchmark, ENTRIES, LIMIT)
+    # As many entries as the calls above process.
     portion = PACKETS * ENTRY_BYTES
     size = BATCH_BYTES // (PACKETS * ALIGN) * portion
     copier = Copier(size)

@@ -1,8 +1,8 @@
 """The rings and the frame pool on plain memory, with libxdp's own inline functions.
 
-One thread drives both ends, so that no line goes from one core to another: what is
-measured is the code, and on a NIC or veth the price of the other core's lines comes on
-top.  Each call moves a million entries: its microseconds are picoseconds an entry.
+One thread drives both ends, so no cache line moves between cores: only the code is measured.
+On a NIC or veth the cost of the other core's cache lines comes on top.  Each call moves a
+million entries: microseconds per call are picoseconds per entry.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.pieces import LIMIT, measured_longer, tell
+from benchmarks.pieces import LIMIT, measured_longer, name_row
 from xdpcap.bench.pieces import Copier
 from xdpcap.options.frame_sizes import chosen_frame
 from xdpcap.options.record import RecordOptions
@@ -23,14 +23,14 @@ MOVED = 1_000_000 // BATCH * BATCH
 UNIT = "us a call are ps an entry"
 ADDRESS_BYTES, DESCRIPTOR_BYTES = 8, 16
 ADDRESSES, DESCRIPTORS = "addresses of 8 bytes", "descriptors of 16 bytes"
-# Of addresses 0, 1, 2, ... frames.
+# Of the frame addresses 0, 1, 2, ...
 SUM = FRAME_BYTES * (MOVED * (MOVED - 1) // 2)
 
 
 def test_addresses_pass_through_a_ring_from_reserve_to_release(
     benchmark: BenchmarkFixture,
 ) -> None:
-    tell(benchmark, ADDRESSES, "ring: reserve, submit, peek, release", UNIT)
+    name_row(benchmark, ADDRESSES, "ring: reserve, submit, peek, release", UNIT)
     ring = PlainRing(ENTRIES)
     assert benchmark(ring.carry_addresses, MOVED, BATCH) == SUM
     assert ring.entries == 0
@@ -39,14 +39,14 @@ def test_addresses_pass_through_a_ring_from_reserve_to_release(
 def test_descriptors_pass_through_a_ring_from_reserve_to_release(
     benchmark: BenchmarkFixture,
 ) -> None:
-    tell(benchmark, DESCRIPTORS, "ring: reserve, submit, peek, release", UNIT)
+    name_row(benchmark, DESCRIPTORS, "ring: reserve, submit, peek, release", UNIT)
     ring = PlainRing(ENTRIES)
     assert benchmark(ring.carry_descriptors, MOVED, BATCH) == SUM + MOVED * FRAME_BYTES
     assert ring.entries == 0
 
 
 def test_frames_are_taken_from_the_pool_and_given_back(benchmark: BenchmarkFixture) -> None:
-    tell(benchmark, ADDRESSES, "frame pool: take, give", UNIT)
+    name_row(benchmark, ADDRESSES, "frame pool: take, give", UNIT)
     pool = PlainPool(ENTRIES)
     for number in range(ENTRIES):
         pool.give(number * FRAME_BYTES)
@@ -61,7 +61,7 @@ def test_frames_are_taken_from_the_pool_and_given_back(benchmark: BenchmarkFixtu
 def test_a_memcpy_moves_as_many_bytes_in_the_same_portions(
     benchmark: BenchmarkFixture, group: str, width: int
 ) -> None:
-    tell(benchmark, group, LIMIT, UNIT)
+    name_row(benchmark, group, LIMIT, UNIT)
     copier = Copier(ENTRIES * width)
     copier.copy(copier.size, BATCH * width)
     assert copier.copied == b"\xa5" * copier.size

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.tuning -- OPTIONS...`: what options of `xdpcap record` are worth.
+"""`python -m benchmarks.tuning -- OPTIONS...`: the effect of options of `xdpcap record`.
 
-Each argument is one set of options, "" for none; the first is what the others are held
-against. Sets take turns, round after round, on the benchmark's own lab and load.
+Each argument is one set of options, "" for none; the others are compared with the first. Each
+round measures all sets, with the benchmark's own lab and load.
 
     python -m benchmarks.tuning --size 60 -- "" "--ring-size 2048" "--busy-poll"
 """
@@ -38,7 +38,7 @@ WORDS = {Finding.MORE: "faster", Finding.LESS: "slower", Finding.NOISE: str(Find
 @click.option("--size", type=click.Choice(["60", "1514"]), default="60", show_default=True)
 @click.option("--format", "file_format", type=click.Choice(["pcapng", "pcap"]), default="pcapng")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--count", type=click.IntRange(1), help="Packets a run.")
+@click.option("--count", type=click.IntRange(1), help="Packets per run.")
 @click.option("--directory", type=click.Path(path_type=Path, exists=True),
               default=Path("/dev/shm"), show_default=True)  # fmt: skip
 @click.option("--markdown", is_flag=True)
@@ -52,7 +52,7 @@ def main(
     directory: Path,
     markdown: bool,
 ) -> None:
-    """Hold sets of options of `xdpcap record` against each other."""
+    """Compare sets of options of `xdpcap record` with each other."""
     try:
         packets = count or COUNTS[int(size)]
         memory = machine.file_system(directory) == "tmpfs"
@@ -74,7 +74,7 @@ def _measure(
     sets: Sequence[str], file_format: str, scenario: Scenario, rounds: int
 ) -> list[Sample]:
     if len(set(sets)) < len(sets):
-        raise UsageError("a set of options is given twice; name each once")
+        raise UsageError("a set of options is given twice; give each once")
     cpus = cpus_to_use()
     recorders: list[Recorder] = [
         xdpcap(file_format, shlex.split(options), _name(options)) for options in sets
@@ -85,7 +85,7 @@ def _measure(
     samples = []
     with WarmMemory(2 * scenario.file_bytes + OTHER_MEMORY_BYTES):
         for number in range(1, rounds + 1):
-            # The first one twice: how it differs from itself is the noise.
+            # The first one twice: its difference from itself is the noise.
             for recorder in (*recorders, recorders[0]):
                 sample = measure(recorder, Task(scenario, cpus, number))
                 samples.append(sample)
@@ -120,7 +120,7 @@ def _sheet(sets: Sequence[str], samples: Sequence[Sample]) -> Sheet:
                 "" if name == first else WORDS[compare(ratios, floor)],
             )
         )
-    note = f"Noise floor, {first} against itself: {floor:.1%}."
+    note = f"Noise floor, {first} compared with itself: {floor:.1%}."
     return Sheet("Options of xdpcap record", COLUMNS, tuple(rows), (note,))
 
 

@@ -1,9 +1,9 @@
-"""Zero-copy beside copy on a guest's NICs, in one run: how many times as many packets.
+"""Zero-copy compared with copy mode on a guest's NICs, in one run: the ratio of the rates.
 
     tests/vm/run 7.2 igb -- .venv/bin/python -m benchmarks.zero_copy
 
-An emulated NIC has an emulator's speed: only the ratio of the two means anything, and it means
-what the kernel saves, not what a wire would show.  Rounds alternate (copy, zero-copy, copy, ...).
+An emulated NIC has an emulator's speed: only the ratio of the two is meaningful, and it shows
+the kernel's saving, not a wire rate.  Rounds alternate (copy, zero-copy, copy, ...).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MODES = {"copy": "off", "zero-copy": "require"}
 
 
 def main() -> int:
-    """Print a row for sending and one for receiving, for each kind of NIC that the guest has."""
+    """Print a row for sending and one for receiving, for each type of NIC in the guest."""
     for kind in os.environ["XDPCAP_VM_NICS"].split(","):
         with NicPair(kind) as lab, lab.channels(1):
             print(f"{lab.driver}, packets of 60 bytes, {ROUNDS} rounds of {DURATION}, one queue")
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def compared(lab: NicPair, what: Callable[[NicPair, str], float]) -> str:
-    """The row of one measurement: the ratio of the modes, and what is noise."""
+    """The row of one measurement: the ratio of the modes, and the noise."""
     rates: dict[str, list[float]] = {name: [] for name in MODES}
     for _ in range(ROUNDS):
         for name, zero_copy in MODES.items():
@@ -50,18 +50,18 @@ def compared(lab: NicPair, what: Callable[[NicPair, str], float]) -> str:
     noise = max(max(row) / min(row) for row in rates.values())
     return (
         f"{what.__name__:<10} zero-copy / copy: {statistics.median(ratios):.2f} "
-        f"({min(ratios):.2f} to {max(ratios):.2f}); the same against itself differs "
+        f"({min(ratios):.2f} to {max(ratios):.2f}); one mode compared with itself differs "
         f"by up to {noise:.2f}"
     )
 
 
 def sending(lab: NicPair, zero_copy: str) -> float:
-    """Packets a second that leave tx0."""
+    """Packets per second sent by tx0."""
     return Measurement(lab.tx_ns, "tx-only", "tx0", zero_copy).report()["pps"]
 
 
 def receiving(lab: NicPair, zero_copy: str) -> float:
-    """Packets a second that rx0 takes while tx0 sends all it can."""
+    """Packets per second received by rx0 while tx0 sends at full rate."""
     receiver = Measurement(lab.rx_ns, "rx-drop", "rx0", zero_copy)
     sender = Measurement(lab.tx_ns, "tx-only", "tx0", "auto", "6s")
     pps = receiver.report()["pps"]
@@ -82,7 +82,7 @@ class Measurement:
         )  # fmt: skip
 
     def report(self) -> dict[str, float]:
-        """Its report, once it has ended."""
+        """Wait for its end; returns its report."""
         stdout, stderr = self._process.communicate(timeout=120)
         if self._process.returncode:
             raise SystemExit(stderr)

@@ -1,1 +1,1 @@
-"""How fast and how exactly replays send, beside their limits and tcpreplay."""
+"""Measures the rate and the timing accuracy of replays, their limits and tcpreplay."""

@@ -1,8 +1,8 @@
 """The limit of pacing as a process: `python -m benchmarks.sending.clock_loop PPS COUNT FILE`.
 
-Watches the clock until each packet's time and sends nothing.  What is late here was kept
-from running by the machine: interrupts, other processes, the hypervisor.  Writes the times
-to FILE as 64-bit integers in the machine's byte order.
+Reads the clock until each packet's time and sends nothing.  A late time here is caused by the
+machine: interrupts, other processes, the hypervisor.  Writes the times to FILE as 64-bit
+integers in native byte order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from xdpcap.bench.pieces import clock_times
 
 
 def main(pps: int, count: int, file: str) -> None:
-    """Write when `count` packets would have left."""
+    """Write the times at which `count` packets would have been sent."""
     Path(file).write_bytes(clock_times(1_000_000_000 // pps, count))
 
 

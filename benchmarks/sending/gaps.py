@@ -1,7 +1,7 @@
-"""How exactly packets leave: the gaps between them at the receiver, against the wanted one.
+"""Timing accuracy: the gaps between packets at the receiver, compared with the planned gap.
 
 The receiver's XDP program stamps each packet.  On a veth it runs on the sending CPU, right
-after the packet was handed over, so nothing of the receiver's work is in a gap.
+after the packet was handed over, so the gaps contain none of the receiver's work.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from xdpcap.savefile.reader import read_packets
 
 CLOCK = "clock loop"
 SIZE = 60
-# Five seconds of load, and what is enough for p99.9.
+# Five seconds of load, and at least enough packets for p99.9.
 SECONDS, MOST_PACKETS = 5, 200_000
 
 
 def packets_at(pps: int) -> int:
-    """How many packets are sent at a rate."""
+    """The number of packets to send at a rate."""
     return min(pps * SECONDS, MOST_PACKETS)
 
 
 def measure_gaps(sender: Sender, pps: int, cpus: Cpus, number: int) -> GapSample:
-    """Gap errors of one sender.  Raises BenchmarkError when packets are missing."""
+    """The gap errors of one sender.  Raises BenchmarkError when packets are missing."""
     with scratch(MEMORY) as directory, Lab() as lab:
         files = directory / "files"
         files.mkdir()
@@ -66,7 +66,7 @@ def measure_gaps(sender: Sender, pps: int, cpus: Cpus, number: int) -> GapSample
 
 
 def measure_clock(pps: int, cpus: Cpus, number: int) -> GapSample:
-    """The same of a loop that only watches the clock: what no sender can be better than."""
+    """The gap errors of a loop that only reads the clock: the limit for every sender."""
     with scratch(MEMORY) as directory:
         file = directory / "times"
         argv = [sys.executable, "-m", "benchmarks.sending.clock_loop"]
@@ -81,8 +81,8 @@ def measure_clock(pps: int, cpus: Cpus, number: int) -> GapSample:
 def _sample(
     row: str, number: int, times: Sequence[int], pps: int, activity: machine.Activity
 ) -> GapSample:
-    wanted = 1_000_000_000 / pps
-    errors = sorted(abs(after - before - wanted) for before, after in pairwise(times))
+    planned = 1_000_000_000 / pps
+    errors = sorted(abs(after - before - planned) for before, after in pairwise(times))
 
     def at(share: float) -> float:
         return errors[min(int(len(errors) * share), len(errors) - 1)]

@@ -1,6 +1,6 @@
-"""What is measured: the bare sending loop, `xdpcap replay` and tcpreplay.
+"""The measured senders: the bare sending loop, `xdpcap replay` and tcpreplay.
 
-Each sends the file `FILE` of its place out of `tx0`.
+Each sends the file `FILE` in its place through `tx0`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from xdpcap.bench.lab.pair import TX_NAME
 from xdpcap.savefile import headers
 
 FILE = "in.pcap"
-# What fits the UMEM of a replay (16 MiB, frames of 2048 bytes), so that nothing is copied.
+# Fits the UMEM of a replay (16 MiB, frames of 2048 bytes), so that nothing is copied.
 PACKETS = 4000
 BARE, OURS, TCPREPLAY = "bare loop", "xdpcap replay", "tcpreplay"
-# Ways in which tcpreplay may wait, beside its default.
+# tcpreplay's ways of waiting, beside its default.
 TCPREPLAY_TIMERS = ("gtod", "nano")
 
 Count = Callable[[str, str], int | None]
@@ -32,10 +32,10 @@ Count = Callable[[str, str], int | None]
 
 @dataclass(frozen=True)
 class Sender:
-    """A program that sends until SIGINT, or until `count` packets have left.
+    """A program that sends until SIGINT, or until it has sent `count` packets.
 
-    `sent(stdout, stderr)` is its own count after its end, None where it tells none.
-    `pins_itself`: it puts what sends on the place's CPU and leaves the rest to others.
+    `sent(stdout, stderr)` is its own count after its end, None if it reports none.
+    `pins_itself`: it pins its sending thread to the place's CPU, but not its other threads.
     """
 
     name: str
@@ -59,7 +59,7 @@ def write_capture(directory: Path, size: int) -> Path:
 
 
 def bare() -> Sender:
-    """The limit: the replay's socket set-up, with frames posted over and over."""
+    """The limit: the replay's socket set-up, posting the same frames repeatedly."""
     argv = partial(_module, "benchmarks.sending.tx_loop", [])
     return Sender(BARE, argv, _json_count)
 
@@ -70,14 +70,14 @@ def ours_at_top_speed() -> Sender:
 
 
 def ours_at(pps: int, count: int) -> Sender:
-    """The same, paced."""
+    """The command as a user runs it, paced."""
     return _ours(["--pps", str(pps), "--loop", "0", "--limit", str(count)])
 
 
 def tcpreplays_at_top_speed() -> list[Sender]:
     """tcpreplay as fast as it can; through AF_XDP too where the build has it."""
     options = ["--topspeed", "--loop", "0"]
-    # Interrupted, it tells the count of an earlier moment.
+    # When interrupted, it reports the count of an earlier time.
     found = [_tcpreplay(TCPREPLAY, options, _no_count)]
     if _has_xdp():
         found.append(_tcpreplay(f"{TCPREPLAY} --xdp", [*options, "--xdp"], _no_count))
@@ -85,7 +85,7 @@ def tcpreplays_at_top_speed() -> list[Sender]:
 
 
 def tcpreplays_at(pps: int, count: int) -> list[Sender]:
-    """tcpreplay paced, as it is and with each other way of waiting."""
+    """tcpreplay paced, with its default and with each other way of waiting."""
     loops = -(-count // PACKETS)
     options = [f"--pps={pps}", f"--loop={loops}", "--limit", str(count)]
     found = [_tcpreplay(TCPREPLAY, options, _tcpreplay_count)]
@@ -136,5 +136,5 @@ def _no_count(stdout: str, stderr: str) -> None:
 def _tcpreplay_count(stdout: str, stderr: str) -> int:
     match = re.search(r"^Actual: (\d+) packets", stdout + stderr, re.MULTILINE)
     if match is None:
-        raise BenchmarkError("tcpreplay tells no count of packets")
+        raise BenchmarkError("tcpreplay reports no packet count")
     return int(match[1])

@@ -1,9 +1,8 @@
-"""How many packets a second leave: counted at the interface, the same way for every sender.
+"""Packets sent per second, counted at the interface in the same way for every sender.
 
-The receiver is the kernel's own stack behind GRO, which knows no such address and lets the
-packets go; it works in a NAPI thread on the other CPU, so that what a sender reaches is its
-own price and not the receiver's.  A veth whose receiver is behind drops; what was dropped
-has been sent.
+The receiver is the kernel's own stack with GRO, which drops the packets, as their address is
+unknown; it runs in a NAPI thread on the other CPU, so that the rate contains only the sender's
+cost.  A veth whose receiver is too slow drops packets; those count as sent.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ from benchmarks.sending.results import RateSample
 from xdpcap.bench.lab.namespaces import in_netns
 from xdpcap.bench.lab.pair import RX_NAME, Lab
 
-# From the first packet on until everything is in its stride, and how long is counted then.
+# The warm-up from the first packet on, and the duration of the measurement after it.
 WARM_S = 0.5
 WINDOW_S = 2.5
 START_TIMEOUT_S = 20.0
-LOOK_S = 0.02
+POLL_S = 0.02
 MEMORY = Path("/dev/shm")
 
 
 def measure_rate(sender: Sender, size: int, cpus: Cpus, number: int) -> RateSample:
-    """Packets a second of one sender.  Raises BenchmarkError for a run that means nothing."""
+    """The packets per second of one sender.  Raises BenchmarkError for an invalid run."""
     with scratch(MEMORY) as directory, Lab() as lab:
         write_capture(directory, size)
         _move_receiver(lab, cpus.recorder)
@@ -56,32 +55,32 @@ def measure_rate(sender: Sender, size: int, cpus: Cpus, number: int) -> RateSamp
 
 
 def left(lab: Lab) -> int:
-    """Packets that have left the sender's interface."""
+    """The packets that the sender's interface has sent."""
     counts = lab.statistics()
     return counts["tx_packets"] + counts["tx_dropped"]
 
 
 def check_count(sender: Sender, child: Child, lab: Lab) -> None:
-    """Hold a sender's own count against the interface's.  Raises BenchmarkError."""
-    said, counted = sender.sent(child.stdout, child.stderr), left(lab)
-    if said is not None and said != counted:
-        raise BenchmarkError(f"{sender.name} says {said} packets, the interface {counted}")
+    """Compare a sender's own count with the interface's.  Raises BenchmarkError."""
+    reported, counted = sender.sent(child.stdout, child.stderr), left(lab)
+    if reported is not None and reported != counted:
+        raise BenchmarkError(f"{sender.name} reports {reported} packets, the interface {counted}")
 
 
 def _wait_for_packets(lab: Lab, child: Child) -> None:
     child.wait_ready()
     deadline = time.monotonic() + START_TIMEOUT_S
     while not left(lab):
-        child.cpu_ns()  # raises when it has ended
+        child.cpu_ns()  # raises if it has ended
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"nothing has left after {START_TIMEOUT_S:g} s")
-        time.sleep(LOOK_S)
+            raise BenchmarkError(f"no packet was sent after {START_TIMEOUT_S:g} s")
+        time.sleep(POLL_S)
 
 
 def _move_receiver(lab: Lab, cpu: int) -> None:
-    """Let the receiver's NAPI run in a thread on `cpu`; without GRO a veth has no NAPI."""
+    """Run the receiver's NAPI in a thread on `cpu`; without GRO a veth has no NAPI."""
     in_netns(lab.rx_ns, turn_on_gro)
-    # sysfs shows the namespace in which it was mounted: `ip netns exec` mounts it anew.
+    # sysfs shows the namespace in which it was mounted: `ip netns exec` mounts a new one.
     knob = f"/sys/class/net/{RX_NAME}/threaded"
     argv = ["ip", "netns", "exec", lab.rx_ns, "sh", "-c", f"echo 1 > {knob}"]
     out = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -99,6 +98,6 @@ def _napi_threads() -> Iterator[int]:
         try:
             name = Path(entry.path, "comm").read_text()
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # the thread ended meanwhile
         if name.startswith(f"napi/{RX_NAME}-"):
             yield int(entry.name)

@@ -1,4 +1,4 @@
-"""How the senders' results read: tables, goals, and the JSON file."""
+"""The report of the senders' results: tables, goals, and the JSON file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xdpcap.replay.startup import wire_bits
 SHARE_OF_BARE = 0.90
 TIMES_TCPREPLAY = 1.7
 SHARE_OF_GAP_ERROR = 0.1
-# Without and with FCS, as in the names of scenarios.
+# Frame sizes without and with FCS; the names of scenarios have the latter.
 FCS_BYTES = 4
 
 RATE_COLUMNS = ("sender", "sent\nMpps", "of bare\nloop", "on the wire\nMb/s",
@@ -33,7 +33,7 @@ QUANTILES = ("p50_ns", "p99_ns", "p99_9_ns", "most_ns")
 
 @dataclass(frozen=True)
 class Report:
-    """Everything measured, of both kinds."""
+    """All measurements, of both kinds."""
 
     about: dict[str, Any]
     rates: list[Samples[RateSample]]
@@ -64,12 +64,12 @@ class Report:
         return machine_lines(self.about, runs)
 
     def show(self, console: Console) -> None:
-        """On a terminal or in a log."""
+        """Print to a terminal or a log."""
         print_sheets(console, self._lines, self.sheets)
 
     @property
     def markdown(self) -> str:
-        """To paste into a document."""
+        """The report as Markdown."""
         return as_markdown(self._lines, self.sheets)
 
     def save(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class Report:
 
 
 def load(path: Path) -> Report:
-    """What `save` wrote.  Raises UsageError for another file."""
+    """Load a file of `save`.  Raises UsageError for any other file."""
     try:
         data = json.loads(path.read_text())
         rates = [Samples.from_dict(one, RateSample) for one in data["rates"]]
@@ -115,7 +115,7 @@ def _rate_sheet(result: Samples[RateSample]) -> Sheet:
     floor = result.floor(BARE, lambda s: s.pps)
     notes = (
         *_missing(result.failures),
-        f"Noise floor, one bare loop against the next: {floor:.1%}.",
+        f"Noise floor, one bare loop compared with the next: {floor:.1%}.",
     )
     wire = 64 if result.load == 60 else result.load
     title = f"{result.name}: frames of {wire} bytes at top speed, one queue"
@@ -150,7 +150,7 @@ def _rate_goals(result: Samples[RateSample]) -> Iterator[Goal]:
 
 
 def _gap_goals(result: Samples[GapSample]) -> Iterator[Goal]:
-    """Against the tcpreplay that was the more exact one in each round."""
+    """The comparison with the more accurate tcpreplay of each round."""
     peers = _peers(result.names)
     if OURS not in result.names or not peers:
         return

@@ -1,4 +1,4 @@
-"""Samples of senders put together: rates and gap errors, by row and round."""
+"""The samples of senders: rates and gap errors, by row and round."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from benchmarks.noise import Summary, floor_of, summarize
 
 @dataclass
 class RateSample:
-    """One sender at top speed: packets that left in so many seconds.
+    """One sender at top speed: packets sent, and seconds.
 
-    `reference_pps`: the bare loop's rate just before and after, their mean.
+    `reference_pps`: the mean of the bare loop's rates just before and after.
     """
 
     row: str
@@ -27,18 +27,18 @@ class RateSample:
 
     @property
     def pps(self) -> float:
-        """Packets a second."""
+        """Packets per second."""
         return self.packets / self.seconds
 
     @property
     def machine_ns(self) -> float:
-        """The whole machine's CPU time a packet."""
+        """The whole machine's CPU time per packet."""
         return self.machine.busy_s * 1e9 / max(self.packets, 1)
 
 
 @dataclass
 class GapSample:
-    """One paced sender: by how much gaps at the receiver were off, quantiles in ns."""
+    """One paced sender: quantiles of the gap errors at the receiver, in ns."""
 
     row: str
     round: int
@@ -54,7 +54,7 @@ S = TypeVar("S", RateSample, GapSample)
 
 @dataclass
 class Samples(Generic[S]):
-    """Everything measured of one scenario; `load` is bytes a frame, or packets a second."""
+    """All samples of one scenario; `load` is bytes per frame, or packets per second."""
 
     name: str
     load: int
@@ -67,7 +67,7 @@ class Samples(Generic[S]):
         return list(dict.fromkeys(sample.row for sample in self.samples))
 
     def of(self, row: str, metric: Callable[[S], float]) -> Summary:
-        """A row's metric in five numbers."""
+        """The summary of a row's metric."""
         return summarize([metric(sample) for sample in self.samples if sample.row == row])
 
     def by_round(self, row: str, metric: Callable[[S], float]) -> dict[int, float]:
@@ -77,7 +77,7 @@ class Samples(Generic[S]):
     def ratios(
         self, ours: str, theirs: Sequence[str], metric: Callable[[S], float], best: Any = max
     ) -> list[float]:
-        """Ours against the best of theirs, one ratio for each round that has both."""
+        """Our value relative to the best of theirs, a ratio for each round that has both."""
         mine = self.by_round(ours, metric)
         others = [self.by_round(row, metric) for row in theirs]
         found = []
@@ -88,14 +88,14 @@ class Samples(Generic[S]):
         return found
 
     def floor(self, row: str, metric: Callable[[S], float]) -> float:
-        """What two samples of `row` in one round differ by, as a share."""
+        """The noise floor: the difference of two samples of `row` in a round, as a share."""
         samples = [sample for sample in self.samples if sample.row == row]
         return floor_of(
             [abs(metric(b) / metric(a) - 1) for a, b in pairwise(samples) if a.round == b.round]
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON report; `from_dict` reads it back."""
+        """The samples for the JSON report; `from_dict` reads them back."""
         return {
             "name": self.name,
             "load": self.load,
@@ -105,7 +105,7 @@ class Samples(Generic[S]):
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], kind: type[S]) -> Samples[S]:
-        """What `as_dict` gave."""
+        """Samples from the output of `as_dict`."""
         samples = []
         for sample in data["samples"]:
             activity = dict(sample["machine"])

@@ -1,7 +1,7 @@
 """The bare sending loop as a process: `python -m benchmarks.sending.tx_loop INTERFACE FILE`.
 
 The replay's own memory, socket and rings (`TxAttachment`, `Transmitter`), with `run_bare`
-in the place of `run`: the packets of the file are laid out once and posted over and over.
+instead of `run`: the packets of the file are copied to the UMEM once and posted repeatedly.
 Ends at SIGINT, and prints its count as one JSON object.
 """
 
@@ -24,7 +24,7 @@ from xdpcap.savefile.reader import read_packets
 
 
 def main(interface: str, file: str) -> None:
-    """Send the packets of `file` out of queue 0 of `interface` until SIGINT."""
+    """Send the packets of `file` through queue 0 of `interface` until SIGINT."""
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     privileges.raise_memlock()

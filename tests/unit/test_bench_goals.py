@@ -1,4 +1,4 @@
-"""The benchmark's conclusions: what is called a difference, and what is left undecided."""
+"""The benchmark's conclusions: differences, and results that stay undecided."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def rounds(*rows: tuple[str, float, float]) -> Results:
     return results
 
 
-def outcomes(results: Results) -> dict[str, str]:
+def goal_outcomes(results: Results) -> dict[str, str]:
     return {goal.asked: goal.outcome for goal in goals([results])}
 
 
@@ -104,7 +104,7 @@ def test_less_cpu_than_a_peer_is_ahead_and_more_is_behind():
 
 
 def test_one_peer_ahead_misses_the_goal_of_being_ahead_of_all():
-    found = outcomes(rounds((OURS, 0.5, 60), ("frugal", 0.6, 40), ("greedy", 0.9, 90)))
+    found = goal_outcomes(rounds((OURS, 0.5, 60), ("frugal", 0.6, 40), ("greedy", 0.9, 90)))
     assert found["ahead of every peer in packets/s"] == REACHED
     assert found["ahead of every peer in recorder CPU"] == MISSED
     assert found["ahead of every peer in machine CPU"] == UNDECIDED
@@ -112,13 +112,13 @@ def test_one_peer_ahead_misses_the_goal_of_being_ahead_of_all():
 
 def test_packets_lost_in_one_round_leave_the_goal_undecided_and_in_all_miss_it():
     results = rounds((OURS, 0.5, 60))
-    assert outcomes(results)["no packet lost"] == REACHED
+    assert goal_outcomes(results)["no packet lost"] == REACHED
     results.samples.append(sample(OURS, 4, seconds=0.5, lost=1))
-    assert outcomes(results)["no packet lost"] == UNDECIDED
+    assert goal_outcomes(results)["no packet lost"] == UNDECIDED
     results.samples = [
         replace(one, kept=one.kept - 1) if one.row == OURS else one for one in results.samples
     ]
-    assert outcomes(results)["no packet lost"] == MISSED
+    assert goal_outcomes(results)["no packet lost"] == MISSED
 
 
 def test_a_row_that_spreads_is_noisy_and_the_others_are_not():

@@ -52,13 +52,13 @@ def gaps(**p99_ns: float) -> Samples[GapSample]:
     return result
 
 
-def outcomes(*, rate=(), gap=()) -> dict[str, str]:
+def goal_outcomes(*, rate=(), gap=()) -> dict[str, str]:
     report = Report(ABOUT, list(rate), list(gap))
     return {goal.asked: goal.outcome for goal in report.goals}
 
 
 def test_a_replay_near_the_bare_loop_and_far_ahead_of_tcpreplay_reaches_both_goals():
-    found = outcomes(rate=[rates((OURS, 1.9), (TCPREPLAY, 1.0))])
+    found = goal_outcomes(rate=[rates((OURS, 1.9), (TCPREPLAY, 1.0))])
     assert found == {
         "90% of the bare loop": REACHED,
         "1.7 times tcpreplay's packets/s": REACHED,
@@ -66,22 +66,22 @@ def test_a_replay_near_the_bare_loop_and_far_ahead_of_tcpreplay_reaches_both_goa
 
 
 def test_the_fastest_tcpreplay_counts():
-    found = outcomes(rate=[rates((OURS, 1.7), (TCPREPLAY, 0.5), ("tcpreplay --xdp", 1.5))])
+    found = goal_outcomes(rate=[rates((OURS, 1.7), (TCPREPLAY, 0.5), ("tcpreplay --xdp", 1.5))])
     assert found["1.7 times tcpreplay's packets/s"] == MISSED
     assert found["90% of the bare loop"] == MISSED
 
 
 def test_the_most_exact_tcpreplay_counts():
-    found = outcomes(gap=[gaps(clock=10, ours=90, theirs=1000)])
+    found = goal_outcomes(gap=[gaps(clock=10, ours=90, theirs=1000)])
     assert set(found.values()) == {REACHED}
-    found = outcomes(gap=[gaps(clock=10, ours=90, theirs=1000, **{"tcpreplay gtod": 800})])
+    found = goal_outcomes(gap=[gaps(clock=10, ours=90, theirs=1000, **{"tcpreplay gtod": 800})])
     assert set(found.values()) == {MISSED}
 
 
 def test_one_round_alone_decides_nothing():
     result = rates((OURS, 1.9), (TCPREPLAY, 1.0))
     result.samples = [sample for sample in result.samples if sample.round == 1]
-    assert set(outcomes(rate=[result]).values()) == {UNDECIDED}
+    assert set(goal_outcomes(rate=[result]).values()) == {UNDECIDED}
 
 
 def test_the_noise_floor_is_what_bare_loops_of_a_round_differ_by():
