@@ -27,7 +27,7 @@ from xdpcap.bench.simulated_rings import Simulation
 from xdpcap.errors import KernelError
 from xdpcap.inspect.live_rings import LiveRings
 from xdpcap.packets.packet_set import PacketSet
-from xdpcap.programs.builds import OBJECTS, bare, nic, variants
+from xdpcap.programs.builds import OBJECTS, bare_variant, nic_variant, variants
 from xdpcap.programs.libxdp_dispatcher import DispatchedProgram
 from xdpcap.programs.nic_program import NicProgram
 from xdpcap.programs.program import Program
@@ -359,8 +359,8 @@ MAKERS: dict[str, Callable[[Lab, ExitStack], Any]] = {
     "BatchReader": lambda lab, stack: BatchReader(some_packets(), "packets"),
     "PacketReader": lambda lab, stack: PacketReader(some_packets(), "packets"),
     "Program": lambda lab, stack: Program(next(variants()).path, 1),
-    "NicProgram": lambda lab, stack: NicProgram(nic().path, name=nic().program),
-    "DispatchedProgram": lambda lab, stack: DispatchedProgram(bare(False).path, 1),
+    "NicProgram": lambda lab, stack: NicProgram(nic_variant().path, name=nic_variant().program),
+    "DispatchedProgram": lambda lab, stack: DispatchedProgram(bare_variant(False).path, 1),
     "Generator": lambda lab, stack: Generator(str(OBJECTS / "generator.bpf.o"), 1, bytes(60)),
 }
 # Attaching to programs is not for every kernel: test_xdp_hook.py closes it.
