@@ -34,7 +34,7 @@ EVERY_KERNEL = {
         "test_an_attached_program_is_seen_with_its_mode",
         "test_a_driver_without_channels_counts_the_queues_the_kernel_set_aside",
     ),
-    "net_offloads_lab": ("test_fixes_mend_everything_and_put_back_everything",),
+    "offloads": ("test_fixes_mend_everything_and_put_back_everything",),
     "record_command": (
         "test_what_was_sent_is_in_the_file_byte_for_byte_and_the_ledger_balances",
         "test_each_queue_has_its_own_file_with_its_own_packets",
@@ -52,7 +52,7 @@ EVERY_KERNEL = {
         "test_packets_of_queues_that_are_not_recorded_are_passed_and_counted",
         "test_zero_copy_that_a_driver_can_not_do_is_an_error_when_it_is_required",
     ),
-    "record_variants": ("test_packets_without_metadata_are_stamped_by_the_worker",),
+    "record_builds": ("test_packets_without_metadata_are_stamped_by_the_worker",),
     "replay": (
         "test_all_kinds_of_frames_arrive_as_tcpdump_sees_them_too",
         "test_several_files_standard_input_and_gzip_are_one_row_of_packets",
@@ -124,7 +124,7 @@ NEWEST_KERNEL = {
         "test_root_is_given_up_for_good_once_everything_is_set_up",
         "test_the_mode_that_is_asked_for_is_the_one_that_is_had",
     ),
-    "record_variants": ("test_what_an_older_kernel_records_is_the_same",),
+    "record_builds": ("test_what_an_older_kernel_records_is_the_same",),
     "replay": (
         "test_packets_of_several_frames_arrive_whole",
         "test_several_queues_keep_each_flow_in_order",

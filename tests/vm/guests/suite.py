@@ -28,7 +28,7 @@ LEAN = ("-p", "no:benchmark", "-p", "no:hypothesispytest", "-o", "addopts=-ra")
 PYTHON = ROOT / ".venv/bin/python"
 # Compiled beforehand: a guest would do it at every start.
 PYCACHE = ROOT / "build/guests-pycache"
-WARM = "import sys; sys.path.insert(0, 'tests'); import forked; forked.import_all()"
+WARM = "import sys; sys.path.insert(0, 'tests/support'); import forked_command as f; f.import_all()"
 INTERRUPTED = 130
 USAGE = f"""\
 usage: tests/vm/run KERNEL NICS [pytest arguments | -- COMMAND...]
