@@ -1,6 +1,6 @@
 """Where a worker's time went, and what holds a recording back: a leaf of arithmetic.
 
-A worker that is measured (`_stages`) always is in one stage, and what it tells is time by the
+A worker that is measured (`host.stage_times`) always is in one stage, and what it tells is time by the
 clock and time on a CPU. From these every nanosecond is given to one of:
 
     peek     the ring: look, release, refill, and the look around between two batches

@@ -1,7 +1,7 @@
 """Puts back what a recording changed on the host whatever becomes of it, kill -9 included.
 
 The changes are made here; one small process for all of them is told of each before it is made,
-and puts them back when the recorder has ended (`outliving`).  A kind of change is a class that
+and puts them back when the recorder has ended (`host.helper_process`).  A kind of change is a class that
 `Change` describes, with a line in KINDS.
 """
 

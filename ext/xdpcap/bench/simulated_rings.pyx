@@ -43,7 +43,7 @@ cdef extern from "<endian.h>" nogil:
 cdef enum:
     HEADROOM_BYTES = 256        # before a packet; XDP_PACKET_HEADROOM
     HEADER_BYTES = 42           # of a template; the packet's number comes behind it
-    RING_PARTS = 16             # see _pause() in _waiting.pyx
+    RING_PARTS = 16             # see _pause() in record/waiting.pyx
 
 
 # One size of the mix.

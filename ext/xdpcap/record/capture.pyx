@@ -1,6 +1,6 @@
 """Recording one queue, from Python: a socket or rings on one side, a FileSink on the other.
 
-Purpose: set the hot loop (`_loop`) up and run it without the GIL; it comes back for
+Purpose: set the hot loop (`record.loop`) up and run it without the GIL; it comes back for
 stop, rotation, a finished file or a failure only.
 Owner: one worker thread runs it; other threads may read the counters and call
 request_stop() and request_rotation().

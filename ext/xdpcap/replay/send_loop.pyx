@@ -4,7 +4,7 @@ Purpose: post descriptors, kick the kernel, reap completions, measure how late e
 packet was handed over.
 Owner: one worker thread a TxState.  `stop` may be set and the counters read from any
 thread.
-Frees: nothing; `_transmit` owns the struct and the arrays it points to.
+Frees: nothing; `replay.transmitter` owns the struct and the arrays it points to.
 
 A packet that was laid out in the UMEM beforehand is posted from where it lies, again and
 again; its bytes never change, so it does not matter that an earlier posting may still be

@@ -1,4 +1,4 @@
-"""Sending one queue's packets, from Python: sets up the loop (`_txloop`) and runs it.
+"""Sending one queue's packets, from Python: sets up the loop (`send_loop`) and runs it.
 
 Purpose: lay packets out in the UMEM where they fit, run a set without the GIL, report
 what was completed and how late each packet was handed over.

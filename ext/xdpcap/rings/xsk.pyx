@@ -3,7 +3,7 @@
 Purpose: create and bind the socket (libxdp's xsk_socket__create, without its
 program), read back what the kernel granted, read XDP_STATISTICS, and give Python a
 plain way to receive and send packets.  The recorder's hot loop uses the rings
-directly (`_capture`).
+directly (`record.loop`).
 Owner: one thread; the rings are single-producer, single-consumer.
 Frees: close(); the UMEM is closed after its sockets.
 

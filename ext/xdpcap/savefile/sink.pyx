@@ -1,7 +1,7 @@
 """The file sink, from Python: a pool of blocks and the files they go to.
 
 Purpose: make the pool and the io_uring, open and finish files, collect those whose
-last write has completed.  What runs without the GIL is in `_blocks`.
+last write has completed.  What runs without the GIL is in `savefile.blocks`.
 Owner: one worker thread.
 Frees: close(), after the last completion.
 
