@@ -1,7 +1,7 @@
 """Measure where the recorder's time goes: the order of set-up and tear-down, and nothing else.
 
-The recorder is the real one (`record.interface`), or its loop on packets made in memory (`simulator`);
-what is measured is told by the workers' clocks (`host.stage_times`), and added up by `stages`.
+The recorder is the real one (`record.interface`), or its loop on packets made in memory
+(`simulator`). The workers' clocks (`host.stage_times`) measure; `stages` adds up.
 """
 
 from __future__ import annotations

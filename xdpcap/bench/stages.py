@@ -1,7 +1,7 @@
-"""Where a worker's time went, and what holds a recording back: a leaf of arithmetic.
+"""Divide a worker's time by stage, and name the stage that limits a recording.
 
-A worker that is measured (`host.stage_times`) always is in one stage, and what it tells is time by the
-clock and time on a CPU. From these every nanosecond is given to one of:
+A measured worker (`host.stage_times`) is always in exactly one stage, and reports its wall-clock
+and CPU time. Every nanosecond belongs to one of:
 
     peek     the ring: look, release, refill, and the look around between two batches
     encode   encoding records and copying packets into blocks

@@ -1,8 +1,8 @@
-"""Puts back what a recording changed on the host whatever becomes of it, kill -9 included.
+"""Restore the host settings that a recording changed, even after kill -9.
 
-The changes are made here; one small process for all of them is told of each before it is made,
-and puts them back when the recorder has ended (`host.helper_process`).  A kind of change is a class that
-`Change` describes, with a line in KINDS.
+The changes are made here. One helper process (`host.helper_process`) is told of each change before
+it is made, and restores them all when the recorder has ended.  A kind of change is a class with
+the interface `Change`, and a line in KINDS.
 """
 
 from __future__ import annotations
