@@ -12,7 +12,8 @@ from nic_pair import send
 from replayer import pcap_file
 from test_guest_record import check_in_order, received, record_all
 
-from xdpcap.bench.lab.frames import TX_IPV4, checksum, numbered_frame
+from xdpcap.bench.lab.frames import TX_IPV4, numbered_frame
+from xdpcap.packets.build import checksum
 
 FLOWS = 64
 

@@ -12,7 +12,8 @@ from test_guest_record import record_all
 
 from xdpcap import net
 from xdpcap.bench.lab import in_netns
-from xdpcap.bench.lab.frames import checksum, numbered_frame
+from xdpcap.bench.lab.frames import numbered_frame
+from xdpcap.packets.build import checksum
 
 CONVERSATIONS = 48
 
