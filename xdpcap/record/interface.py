@@ -191,6 +191,9 @@ class InterfaceRecorder:
         self.closed = True
         for chain in self._chains:
             chain.discard()
+        # Their loops hold the sockets, which close next.
+        for worker in self.workers:
+            worker.close()
 
     def close(self) -> None:
         """Free everything; after stop().  What a hung worker uses is left to the process's end."""

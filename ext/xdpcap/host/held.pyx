@@ -20,7 +20,9 @@ cdef class Held:
         self.holders.append(holder)
 
     cdef release(self, str holder):
-        self.holders.remove(holder)
+        # In a garbage cycle the collector empties the list before its objects are deallocated.
+        if holder in self.holders:
+            self.holders.remove(holder)
 
     cdef int require_unheld(self, str what) except -1:
         """ValueError while somebody holds it; `what` names it for people."""
