@@ -191,8 +191,13 @@ def test_a_feeder_that_fails_in_any_step_leaves_no_sender_waiting(make_lab, tmp_
 def test_a_sender_that_hangs_ends_the_process_before_its_rings_are_unmapped(lab, tmp_path):
     file = pcap_file(tmp_path / "in.pcap", FRAMES)
     env = hang("xdpcap.replay.sender.Sender", "_judge")
+    before = lab.statistics()["rx_packets"]
     replay = Replay(lab, [file, "--top-speed"], env=env)
-    time.sleep(1.0)
+    # Python's own start and the handlers are behind it once packets arrive.
+    deadline = time.monotonic() + 30
+    while lab.statistics()["rx_packets"] - before < len(FRAMES):
+        assert replay.process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
     sent = replay.stop(timeout_s=20)
     assert sent.returncode == 1
     assert failures(sent) == ["xdpcap: thread tx0-tx0 does not stop"]
